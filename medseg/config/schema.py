@@ -1,0 +1,155 @@
+"""What a user may decide, as frozen values: `Config` and its sections.
+
+Every key has a default that works; "auto" (or null) leaves the decision to the plan's rules. Unknown keys are refused
+(`config.load` turns the refusal into one line with the nearest right key). The schema knows no files and no data.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from medseg.config.network import Activation, Downsampling, Normalisation, Upsampling
+
+__all__ = [
+    "AugmentationConfig",
+    "Config",
+    "DataConfig",
+    "NetworkConfig",
+    "PlanConfig",
+    "PredictionConfig",
+    "TrainingConfig",
+]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[float, float]
+Scheme = Literal["zscore", "ct", "percentile", "rescale", "none"]
+LayoutName = Literal["auto", "msd", "nnunet", "paired"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> "_Section":
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            if info.annotation is not None and info.annotation == Range and value[0] > value[1]:
+                raise ValueError(f"{name} is [{value[0]}, {value[1]}], but a range ascends")
+        return self
+
+
+class DataConfig(_Section):
+    """Which cases there are and how files are read."""
+
+    layout: LayoutName = "auto"
+    group: str | None = None
+    """What keeps cases together in one fold: a pattern with one group such as "^(ms\\d+)", or "block:5"."""
+    folds: int = Field(5, ge=2, le=100)
+    read: dict[str, str] = {}
+    """How a file that leaves a choice is read, as `--read KEY=VALUE`."""
+
+
+class PlanConfig(_Section):
+    """What the plan's rules would decide, where the user knows better."""
+
+    dimensions: Literal["auto", 2, 3] = "auto"
+    spacing_mm: tuple[float, ...] | None = None
+    patch: tuple[int, ...] | None = None
+    batch: int | None = Field(None, ge=1, le=4096)
+    normalisation: Scheme | Literal["auto"] = "auto"
+
+
+class NetworkConfig(_Section):
+    """The network; null leaves a number to the plan."""
+
+    name: str = "unet"
+    stages: int | None = Field(None, ge=2, le=10)
+    first_features: int | None = Field(None, ge=4, le=1024)
+    largest_features: int | None = Field(None, ge=4, le=4096)
+    features: tuple[int, ...] | None = None
+    convolutions: int = Field(2, ge=1, le=8)
+    kernels: tuple[tuple[int, ...], ...] | None = None
+    strides: tuple[tuple[int, ...], ...] | None = None
+    normalisation: Normalisation = "instance"
+    activation: Activation = "leaky_relu"
+    dropout: float = Field(0.0, ge=0, lt=1)
+    residual: bool = False
+    deep_supervision: bool = True
+    downsample: Downsampling = "maxpool"
+    upsample: Upsampling = "transposed"
+
+
+class AugmentationConfig(_Section):
+    """Random changes of training patches; each probability is that of a sample."""
+
+    enabled: bool = True
+    mirror_axes: tuple[int, ...] | Literal["auto"] = ()
+    """Axes of the plan grid (0 left-right, 1 back-front, 2 feet-head) that training may mirror.
+
+    Mirroring where anatomy does not mirror costs accuracy, so none is the default; 2-D pictures without a place in
+    space take "auto" (both in-plane axes).
+    """
+    rotation: Probability = 0.2
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
+    scale: Probability = 0.2
+    scale_range: Range = (0.85, 1.18)
+    brightness: Probability = 0.15
+    brightness_range: Range = (0.75, 1.25)
+    contrast: Probability = 0.15
+    contrast_range: Range = (0.75, 1.25)
+    gamma: Probability = 0.2
+    gamma_range: Range = (0.7, 1.5)
+    noise: Probability = 0.1
+    noise_sd_range: Range = (0.0, 0.1)
+    blur: Probability = 0.1
+    blur_sigma_range: Range = (0.5, 1.0)
+    low_resolution: Probability = 0.1
+    low_resolution_range: Range = (0.5, 1.0)
+
+
+class TrainingConfig(_Section):
+    """The race: how the weights are found."""
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float | None = Field(None, gt=0, le=10)
+    """Peak learning rate; null takes 5e-3 for adamw, 1e-2 for sgd."""
+    weight_decay: float = Field(1e-2, ge=0, le=1)
+    momentum: float = Field(0.99, ge=0, lt=1)
+    warmup: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """Share of the steps in which the learning rate rises."""
+    schedule: Literal["cosine", "polynomial", "constant"] = "cosine"
+    clip_norm: float = Field(12.0, gt=0)
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    """Decay of the moving average of the weights; 0 takes the last weights as they are."""
+    foreground: Probability = 0.5
+    """Share of the patches that are centred on a labelled voxel."""
+    steps_an_epoch: int = Field(50, ge=1)
+    epochs: int | None = Field(None, ge=1)
+    dice_weight: float = Field(1.0, ge=0)
+    cross_entropy_weight: float = Field(1.0, ge=0)
+    arithmetic: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    memory_format: Literal["auto", "channels_first", "channels_last"] = "auto"
+    validations: int = Field(3, ge=1, le=1000)
+    """How often whole volumes are validated, the one at the end included."""
+    checkpoint_every_s: float = Field(60.0, gt=0)
+    workers: int = Field(0, ge=0, le=64)
+
+
+class PredictionConfig(_Section):
+    """How a model is run over a whole volume."""
+
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    mirror: bool = False
+    """Average over the mirrored views that training saw."""
+
+
+class Config(_Section):
+    """Everything a user may decide about a run."""
+
+    data: DataConfig = DataConfig()
+    plan: PlanConfig = PlanConfig()
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    prediction: PredictionConfig = PredictionConfig()
+    seed: int = Field(0, ge=0, lt=2**32)

@@ -1,0 +1,48 @@
+"""The errors that medseg raises on purpose, and the exit code that each branch ends a command with.
+
+    MedsegError                     never raised itself; catch it to catch everything below
+    ├── UsageError          exit 2  an option, a key or a path that the user gave is wrong
+    ├── InputError          exit 3  the data cannot be used as they are
+    │   ├── ModelError              a model folder is damaged, too old, or does not fit the data
+    │   └── PlanError               no plan can be made from these data under these wishes
+    └── MachineError        exit 4  the machine cannot: memory, disk, device
+
+The message is one sentence or two for a person: the thing by name, what is wrong with it (with both numbers),
+and what to do. Anything else that escapes is a defect of medseg.
+"""
+
+from typing import ClassVar
+
+__all__ = ["InputError", "MachineError", "MedsegError", "ModelError", "PlanError", "UsageError"]
+
+
+class MedsegError(Exception):
+    """Any error that medseg raises on purpose; its text is meant for the user."""
+
+    exit_code: ClassVar[int] = 70
+
+
+class UsageError(MedsegError):
+    """An option, a configuration key or a path that the user gave is wrong."""
+
+    exit_code = 2
+
+
+class InputError(MedsegError):
+    """A file or a data set cannot be used as it is."""
+
+    exit_code = 3
+
+
+class ModelError(InputError):
+    """A model folder is damaged, too old, or does not fit the data."""
+
+
+class PlanError(InputError):
+    """No plan can be made from these data under these wishes."""
+
+
+class MachineError(MedsegError):
+    """The machine cannot do what was asked: memory, disk or device."""
+
+    exit_code = 4
