@@ -1,0 +1,85 @@
+"""The decision: everything that training and prediction do with a data set, as one frozen value.
+
+A `Plan` follows from a fingerprint by `plan.rules`, is written to `plan.json`, travels in the model and says all that is
+needed to repeat it. Axes: `slice_axis`, `mirror_axes` and `preprocessing` speak of the plan grid (canonical RAS i, j, k);
+`patch` and the network's kernels and strides have one number for each axis that the network sees, which for a 2-D plan
+leaves the slice axis out.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from medseg.config.network import NetworkSpec
+from medseg.core.labels import Labels
+from medseg.transforms.preprocessing import Preprocessing
+
+__all__ = ["PLAN_SCHEMA", "Plan", "Schedule"]
+
+PLAN_SCHEMA = "medseg/plan/1"
+
+
+class Schedule(BaseModel):
+    """What a budget was turned into on the machine at hand; from here on training depends on the step alone.
+
+    `arithmetic` and `memory_format` were chosen by timing real steps; a model trained in one runs in the other.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    arithmetic: Literal["float32", "bfloat16", "float16"]
+    memory_format: Literal["channels_first", "channels_last"]
+    device: str
+    seconds_per_step: float | None = None
+    step_gflop: float | None = None
+    budget_s: float | None = None
+
+
+class Plan(BaseModel):
+    """How one data set is learnt and predicted. Frozen, comparable; equal inputs make equal plans."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    schema_: Literal["medseg/plan/1"] = Field(PLAN_SCHEMA, alias="schema")
+    channels: tuple[str, ...]
+    labels: dict[str, int | list[int]]
+    ignore: int | None = None
+    dimensions: Literal[2, 3]
+    slice_axis: Literal[0, 1, 2] | None = None
+    """The plan-grid axis that a 2-D plan slices along; None in 3-D."""
+    preprocessing: Preprocessing
+    network: NetworkSpec
+    patch: tuple[int, ...]
+    batch: int = Field(ge=1)
+    mirror_axes: tuple[int, ...] = ()
+    """Plan-grid axes that training mirrors, so that prediction may too."""
+    overlap: float = Field(0.5, ge=0, lt=1)
+    """Least share of a window that neighbouring windows have in common."""
+    reasons: dict[str, str] = {}
+    """Why each decision was taken, in words, for `--dry-run` and the model card."""
+    schedule: Schedule | None = None
+
+    @model_validator(mode="after")
+    def _axes_agree(self) -> "Plan":
+        if len(self.patch) != self.dimensions or self.network.dimensions != self.dimensions:
+            raise ValueError("patch and network must have as many axes as the plan has dimensions")
+        if (self.slice_axis is None) != (self.dimensions == 3):
+            raise ValueError("a 2-D plan has a slice axis, a 3-D plan has none")
+        if len(self.preprocessing.normalisation) != len(self.channels):
+            raise ValueError("each channel needs its normalisation")
+        return self
+
+    @property
+    def label_names(self) -> Labels:
+        """The labels with their values as the user's files have them."""
+        return Labels.from_json(self.labels, self.ignore)
+
+    @property
+    def network_axes(self) -> tuple[int, ...]:
+        """The plan-grid axes that the network sees, in array order: (0, 1, 2), or two of them."""
+        return tuple(axis for axis in range(3) if axis != self.slice_axis)
+
+    def to_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True)
