@@ -83,11 +83,11 @@ class AugmentationConfig(_Section):
     """Random changes of training patches; each probability is that of a sample."""
 
     enabled: bool = True
-    mirror_axes: tuple[int, ...] | Literal["auto"] = ()
+    mirror_axes: tuple[int, ...] | Literal["auto"] = "auto"
     """Axes of the plan grid (0 left-right, 1 back-front, 2 feet-head) that training may mirror.
 
-    Mirroring where anatomy does not mirror costs accuracy, so none is the default; 2-D pictures without a place in
-    space take "auto" (both in-plane axes).
+    Mirroring where anatomy does not mirror costs accuracy, so "auto" mirrors nothing that has a place in a body, and
+    both axes of pictures that have none.
     """
     rotation: Probability = 0.2
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
