@@ -98,18 +98,21 @@ def augmentation_strength(steps: int) -> float:
     return LIGHT_AUGMENTATION + (1 - LIGHT_AUGMENTATION) * share
 
 
-def corrected_steps(step: int, steps: int, elapsed_s: float, training_s: float, end_s: float) -> int | None:
+def corrected_steps(step: int, steps: int, elapsed_s: float, seconds_per_step: float, end_s: float) -> int | None:
     """The number of steps that ends the training at `end_s`, or None where the present one does within 3 %.
 
     Args:
         step: Steps done.
         steps: Steps that the run has as things stand.
         elapsed_s: Seconds of the budget that are used.
-        training_s: Seconds that the `step` steps took.
+        seconds_per_step: What a step has taken so far.
         end_s: When, in seconds of the budget, the last step should end.
+
+    >>> corrected_steps(50, 100, elapsed_s=60, seconds_per_step=1.0, end_s=90)
+    80
+    >>> corrected_steps(50, 100, elapsed_s=60, seconds_per_step=1.0, end_s=111)
     """
-    per_step = training_s / step
-    expected_s = elapsed_s + (steps - step) * per_step
+    expected_s = elapsed_s + (steps - step) * seconds_per_step
     if abs(expected_s - end_s) <= SMALL_ERROR * end_s:
         return None
-    return max(step + 1, step + int((end_s - elapsed_s) / per_step))
+    return max(step + 1, step + int((end_s - elapsed_s) / seconds_per_step))

@@ -1,0 +1,69 @@
+"""A training run frozen between two steps: everything that is needed to go on as if nothing had happened.
+
+Random numbers need no place in it: they follow from the seed and the step (`batches`). `last.pt` holds tensors, numbers
+and strings only and is read with `weights_only=True`, so a checkpoint from elsewhere cannot run code.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medseg.core.errors import ModelError
+from medseg.io.files import replacing
+
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+
+SCHEMA = "medseg/checkpoint/1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after `step` steps.
+
+    Attributes:
+        step: Steps done.
+        elapsed_s: Seconds of the budget that are used.
+        training_s: Seconds of it that went into steps.
+        network: State dict of the weights in training.
+        ema: State dict of their moving average, which becomes the model.
+        optimizer: State dict of the optimiser.
+        corrections: (at, steps) of each announced change of the number of steps.
+    """
+
+    step: int
+    elapsed_s: float
+    training_s: float
+    network: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    corrections: tuple[tuple[int, int], ...] = ()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all, and wait until it is on the disk."""
+    content = {"schema": SCHEMA, **{name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}}
+    content["corrections"] = [list(pair) for pair in checkpoint.corrections]
+    with replacing(path, fsync=True) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; tensors come to the CPU.
+
+    Raises:
+        ModelError: The file is damaged, or no checkpoint of this kind.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch names a dozen kinds of damage by a dozen exceptions; all mean the same to the user.
+        raise ModelError(
+            f"{path.name} is no readable checkpoint ({type(error).__name__}); start again in a new folder."
+        ) from error
+    if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
+        raise ModelError(f"{path.name} is not a checkpoint of this version of medseg; start again in a new folder.")
+    content["corrections"] = tuple((at, steps) for at, steps in content["corrections"])
+    return Checkpoint(**content)

@@ -1,0 +1,223 @@
+"""The race itself: step after step, a batch goes in and the weights move.
+
+`Learner` holds what changes (weights, their moving average, the optimiser) and does one step; `fit` counts steps, keeps
+to the end that the budget sets, and yields events. Neither knows files: who listens saves, validates and draws between
+two steps, when everything is consistent.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medseg.config.schema import TrainingConfig
+from medseg.core.errors import InputError
+from medseg.core.events import EpochEnded, Event, StepEnded, Warned
+from medseg.nn.losses import SegmentationLoss
+from medseg.train.batches import Batch, step_generator
+from medseg.train.measure import Arithmetic
+from medseg.train.schedule import Correction, corrected_steps, learning_rate, progress
+from medseg.transforms.augment import Augmenter
+
+__all__ = ["Learner", "Race", "fit"]
+
+CHECKED_AT = (0.5, 0.85)
+"""Shares of the steps at which the speed is looked at again and the number of steps may be corrected."""
+
+GIVE_UP_AFTER = 25
+"""So many steps in a row with a gradient that is not finite mean that training has diverged."""
+
+
+@dataclass
+class Race:
+    """How far a run is. `corrections` change the number of steps that was planned."""
+
+    planned_steps: int
+    steps_an_epoch: int
+    step: int = 0
+    training_s: float = 0.0
+    corrections: tuple[Correction, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        return self.corrections[-1].steps if self.corrections else self.planned_steps
+
+    @property
+    def epochs(self) -> int:
+        return math.ceil(self.steps / self.steps_an_epoch)
+
+    @property
+    def done(self) -> float:
+        """The share of the race that is behind, in [0, 1]."""
+        return progress(self.step, self.planned_steps, self.corrections)
+
+
+@dataclass
+class Learner:
+    """A network that learns: the weights in training, their moving average (`ema`) and the optimiser."""
+
+    network: nn.Module
+    ema: nn.Module
+    loss: SegmentationLoss
+    augment: Augmenter | None
+    training: TrainingConfig
+    arithmetic: Arithmetic
+    device: torch.device
+    dimensions: int
+    seed: int
+    optimizer: torch.optim.Optimizer = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        for module in (self.network, self.ema):
+            self.arithmetic.place(module, self.device, self.dimensions)
+        self.ema.load_state_dict(self.network.state_dict())
+        self.ema.requires_grad_(False).eval()
+        self.optimizer = _optimizer(self.network, self.training)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.arithmetic.dtype == "float16")
+
+    def learn(self, batch: Batch, step: int, rate: float) -> tuple[Tensor, float]:
+        """One step: the loss (0-d, on the device, detached) and the norm of the gradient before clipping.
+
+        A step whose gradient is not finite leaves the weights as they are.
+        """
+        image, classes = self._on_device(batch, step)
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.arithmetic.autocast(self.device):
+            logits = self.network(image)
+        loss = self.loss([head.float() for head in logits] if isinstance(logits, list) else logits.float(), classes)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.training.clip_norm))
+        if math.isfinite(norm):
+            self.scaler.step(self.optimizer)
+            self._average(step)
+        self.scaler.update()
+        return loss.detach(), norm
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        return {
+            "network": self.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, network: dict[str, Tensor], ema: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
+        self.network.load_state_dict(network)
+        self.ema.load_state_dict(ema)
+        self.optimizer.load_state_dict(optimizer)
+
+    def _on_device(self, batch: Batch, step: int) -> Batch:
+        image = batch[0].to(self.device, non_blocking=True)
+        classes = batch[1].to(self.device, non_blocking=True)
+        if self.augment is not None:
+            image, classes = self.augment(image, classes, step_generator(self.seed, step))
+        return image.contiguous(memory_format=self.arithmetic.layout(self.dimensions)), classes
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        # The first weights are noise: an average over the last tenth of the steps forgets them (as in TensorFlow's EMA).
+        decay = min(self.training.ema, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.network.parameters()), 1 - decay)
+        for averaged, current in zip(self.ema.buffers(), self.network.buffers(), strict=True):
+            averaged.copy_(current)
+
+
+def fit(
+    learner: Learner,
+    batches: Iterable[Batch],
+    race: Race,
+    clock: Callable[[], float],
+    end_s: Callable[[float], float] | None = None,
+) -> Iterator[Event]:
+    """Run the race to its end, from wherever it stands.
+
+    Args:
+        learner: What learns; between two events its state is that after `race.step` steps.
+        batches: The batches from step `race.step` on; at least as many as the race may need.
+        race: Progress, moved along.
+        clock: Seconds of the budget that are used.
+        end_s: For a share of the race that is done, when (in seconds of the budget) the last step should end; None
+            where the number of steps was given and time is free.
+
+    Yields:
+        `StepEnded` after each step, `EpochEnded` after each `steps_an_epoch`, `Warned` for each correction.
+
+    Raises:
+        InputError: Training has diverged.
+    """
+    losses: list[Tensor] = []
+    norms: list[float] = []
+    started_at, fresh_s, diverging = race.step, 0.0, 0
+    waiting = iter(batches)
+    while race.step < race.steps:
+        begun = clock()
+        rate = learning_rate(race.done, learner.training)
+        loss, norm = learner.learn(next(waiting), race.step, rate)
+        race.step += 1
+        spent = clock() - begun
+        race.training_s += spent
+        fresh_s += spent
+        losses.append(loss)
+        norms.append(norm)
+        diverging = 0 if math.isfinite(norm) else diverging + 1
+        if diverging >= GIVE_UP_AFTER:
+            raise InputError(
+                f"Training has diverged: {diverging} steps in a row had a gradient that is not finite "
+                f"(step {race.step}). Lower training.learning_rate (now {rate:.1e}) or look at the intensities."
+            )
+        if end_s is not None and race.step in _check_points(race):
+            yield from _correct(race, fresh_s / (race.step - started_at), clock(), end_s(race.done))
+        remaining = (race.steps - race.step) * fresh_s / (race.step - started_at)
+        shown = float(loss) if learner.device.type == "cpu" else None
+        yield StepEnded(race.step, race.steps, shown, clock(), remaining)
+        if race.step % race.steps_an_epoch == 0 or race.step == race.steps:
+            yield EpochEnded(
+                epoch=math.ceil(race.step / race.steps_an_epoch),
+                epochs=race.epochs,
+                step=race.step,
+                loss=float(torch.stack(losses).mean()),
+                learning_rate=rate,
+                gradient_norm=_mean([norm for norm in norms if math.isfinite(norm)]),
+                elapsed_s=clock(),
+            )
+            losses, norms = [], []
+
+
+def _check_points(race: Race) -> set[int]:
+    return {int(race.planned_steps * share) for share in CHECKED_AT}
+
+
+def _correct(race: Race, seconds_per_step: float, elapsed_s: float, end_s: float) -> Iterator[Event]:
+    steps = corrected_steps(race.step, race.steps, elapsed_s, seconds_per_step, end_s)
+    if steps is None:
+        return
+    word = "slower" if steps < race.steps else "faster"
+    yield Warned(
+        f"This machine is {word} than it was when the steps were counted ({seconds_per_step:.2f} s a step): "
+        f"{steps} steps instead of {race.steps}, so that training ends with its budget."
+    )
+    race.corrections = (*race.corrections, Correction(at=race.step, steps=steps))
+
+
+def _optimizer(network: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) or SGD with Nesterov momentum; biases and normalisation do not decay."""
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": training.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=1.0)
+    return torch.optim.SGD(groups, lr=1.0, momentum=training.momentum, nesterov=training.momentum > 0)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
