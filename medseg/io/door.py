@@ -1,0 +1,123 @@
+"""The one door for images and label maps: a path in, a `Volume` or `LabelMap` out, and the way back.
+
+The kind of a file picks the module that knows it; each is imported when first needed, so that reading a PNG does not
+load SimpleITK. Every failure to read is a sentence with the path in it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from medseg.core.errors import InputError, UsageError
+from medseg.core.geometry import Geometry
+from medseg.core.volume import LabelMap, Meta, Volume
+from medseg.io.files import replacing
+from medseg.io.kinds import READABLE, WRITABLE, kind_of
+from medseg.io.options import ReadOptions
+
+__all__ = ["read", "read_geometry", "read_labels", "write"]
+
+_MODULES = {
+    "nifti": "medseg.io.nifti",
+    "mha": "medseg.io.itk",
+    "nrrd": "medseg.io.itk",
+    "png": "medseg.io.raster",
+    "tiff": "medseg.io.raster",
+    "jpeg": "medseg.io.raster",
+    "bmp": "medseg.io.raster",
+    "dicom": "medseg.io.dicom.series",
+}
+"""Kind → the module with `read`, `read_labels`, `read_geometry` and, but for DICOM, `write`."""
+
+
+def read(path: Path | str, options: ReadOptions | None = None) -> Volume:
+    """The image in a file, or of the DICOM series in a folder.
+
+    `array` is (c, i, j, k): stored integers and floats keep their type, scaled ones are float32.
+
+    Raises:
+        UsageError: There is no such path.
+        InputError: It is no image, damaged, or cannot be placed in space without guessing.
+    """
+    path = Path(path)
+    with _reading(path):
+        volume: Volume = _module(path).read(path, options or ReadOptions())
+    return volume
+
+
+def read_labels(path: Path | str, options: ReadOptions | None = None) -> LabelMap:
+    """The label map in a file: values as they are there (uint8 or uint16), no names.
+
+    Raises:
+        UsageError: There is no such path.
+        InputError: It is no label map (not whole numbers, several channels, lossy), damaged, or without a place.
+    """
+    path = Path(path)
+    with _reading(path):
+        label_map: LabelMap = _module(path).read_labels(path, options or ReadOptions())
+    return label_map
+
+
+def read_geometry(path: Path | str, options: ReadOptions | None = None) -> tuple[Geometry, int]:
+    """The grid of an image and its number of channels; no voxels are read.
+
+    Raises:
+        UsageError: There is no such path.
+        InputError: It is no image, or cannot be placed in space without guessing.
+    """
+    path = Path(path)
+    with _reading(path):
+        found: tuple[Geometry, int] = _module(path).read_geometry(path, options or ReadOptions())
+    return found
+
+
+def write(thing: Volume | LabelMap, path: Path | str, *, like: Meta | None = None) -> None:
+    """Write an image or label map in the format of the path's suffix, whole or not at all.
+
+    Args:
+        thing: What to write; label maps get the smallest integer type that holds them.
+        path: Where to; an existing file is replaced, missing folders are made.
+        like: Whose header conventions to give back (codes, units, dimensions); `thing.meta` by default.
+
+    Raises:
+        UsageError: The suffix is none that medseg writes.
+        InputError: The format cannot hold the thing (a sheared grid in MetaImage, a volume in PNG).
+        MachineError: The disk is full or the folder cannot be written to.
+    """
+    path = Path(path)
+    module = _writer(path)
+    with replacing(path) as partial:
+        module.write(thing, partial, like or thing.meta, path)
+
+
+def _writer(path: Path) -> Any:  # noqa: ANN401  a module
+    kind = kind_of(path.name)
+    if kind is None or kind == "dicom" or path.name.lower().endswith((".mhd", ".nhdr")):
+        raise UsageError(f"{path} has no suffix that medseg writes; use one of {WRITABLE}.")
+    return import_module(_MODULES[kind])
+
+
+def _module(path: Path) -> Any:  # noqa: ANN401  a module
+    if not path.exists():
+        raise UsageError(f"{path} does not exist.")
+    kind = kind_of(path)
+    if kind is None and path.is_dir():
+        raise InputError(f"{path} is a folder without a DICOM image; give a file or the folder of one DICOM series.")
+    if kind is None:
+        raise InputError(f"{path} is not an image that medseg reads ({READABLE}).")
+    if path.is_dir() and kind != "dicom":
+        raise InputError(f"{path} is a folder; give a file.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes). Copy it again.")
+    return import_module(_MODULES[kind])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What the system refuses (permissions, a broken disk) as a sentence about the path."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from error

@@ -1,0 +1,161 @@
+"""Files that are whole or not there: every writer goes through `replacing`, every digest comes from here.
+
+A file is written under a hidden name beside its own (the suffix is kept, libraries choose formats by it) and renamed
+when it is complete. So no reader ever sees half a file under a final name, after a crash, Ctrl-C or a full disk
+either. The module knows nothing of images.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from medseg.core.errors import InputError, MachineError, MedsegError, UsageError
+
+__all__ = ["digest", "read_json", "replacing", "write_json", "write_text"]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says when there is no room left: disk, quota, largest file."""
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def replacing(path: Path | str, fsync: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it takes the name `path` when the block ends well.
+
+    If the block raises, the temporary file is removed and `path` is as it was before. Missing folders are made.
+
+    Args:
+        path: The final name; an existing file is replaced.
+        fsync: Force the bytes to the disk before the rename (weights, checkpoints): a power cut then leaves the old
+            file or the new one.
+
+    Raises:
+        MachineError: The disk is full, or the folder cannot be written to.
+        UsageError: `path` is a folder, or a part of it is a file.
+    """
+    path = Path(path)
+    # Not the name itself: with it, a name of 255 bytes would no longer fit.
+    partial = path.with_name(f".part-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])[-24:]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+        yield partial
+        if fsync:
+            _flush(partial)
+        partial.replace(path)
+        if fsync and os.name == "posix":
+            _flush(path.parent)
+    except OSError as error:
+        if not _is_about(error, path, partial):
+            raise
+        raise _sentence(error, path) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str, fsync: bool = False) -> None:
+    """Write `text` as UTF-8 with line feeds, whole or not at all."""
+    with replacing(path, fsync) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path | str, content: Any, fsync: bool = False) -> None:  # noqa: ANN401  any JSON value
+    """Write a JSON value, keys in the order given. NaN and infinity have no place in JSON and are a defect here."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", fsync)
+
+
+def read_json(path: Path | str, what: str) -> Any:  # noqa: ANN401  any JSON value
+    """The JSON value in a file.
+
+    Args:
+        path: The file.
+        what: What it should be, for the sentence: "the list of splits".
+
+    Raises:
+        InputError: There is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing; it should be {what}.") from error
+    except OSError as error:
+        raise InputError(f"{path} ({what}) cannot be read: {error.strerror}.") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path} ({what}) is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} ({what}) is not text in UTF-8; it may be damaged.") from error
+
+
+def digest(path: Path | str) -> str:
+    """Return "sha256:…" of a file's bytes, or of a folder: its files' names and bytes in the order of their names.
+
+    Hidden files (and what lies in hidden folders) do not count: a `.DS_Store` is no part of a scan.
+
+    Raises:
+        UsageError: There is no such file or folder.
+        InputError: A file cannot be read.
+    """
+    path = Path(path)
+    try:
+        if not path.is_dir():
+            return f"sha256:{_sha256(path).hexdigest()}"
+        whole = hashlib.sha256()
+        for name in _visible_files(path):
+            whole.update(name.encode("utf-8", "surrogateescape") + b"\0" + _sha256(path / name).digest())
+        return f"sha256:{whole.hexdigest()}"
+    except FileNotFoundError as error:
+        raise UsageError(f"{error.filename or path} does not exist.") from error
+    except OSError as error:
+        raise InputError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
+
+
+def _visible_files(folder: Path) -> list[str]:
+    names = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+
+
+def _sha256(path: Path) -> "hashlib._Hash":
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            found.update(chunk)
+    return found
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_about(error: OSError, path: Path, partial: Path) -> bool:
+    """Whether an error inside the block is one of writing `path`, and not of some other file that the block reads."""
+    if error.errno in _FULL or error.filename is None:
+        return True
+    return Path(os.fsdecode(error.filename)) in (path, partial, *path.parents)
+
+
+def _sentence(error: OSError, path: Path) -> MedsegError:
+    if error.errno in _FULL:
+        return MachineError(
+            f"The disk is full: {path} could not be written ({error.strerror}). Nothing is left of it; free some space "
+            "and run the command again."
+        )
+    if error.errno == errno.EISDIR or path.is_dir():
+        return UsageError(f"{path} cannot be written: it is a folder. Give another name.")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return UsageError(f"{path} cannot be written: a part of that path is a file. Give another path.")
+    return MachineError(f"{path} cannot be written: {error.strerror or error}. Check the permissions of its folder.")

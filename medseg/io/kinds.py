@@ -1,0 +1,116 @@
+"""What kind of image a path is: by its name, and for DICOM (whose files often have no suffix) by looking at its bytes.
+
+A kind is the short name of a format: "nifti", "mha", "nrrd", "png", "tiff", "jpeg", "bmp", "dicom".
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from medseg.core.errors import UsageError
+
+__all__ = ["READABLE", "WRITABLE", "kind_of", "looks_like_dicom", "stem", "suffix_for"]
+
+_SUFFIXES: Mapping[str, str] = {
+    ".nii.gz": "nifti",
+    ".nii": "nifti",
+    ".mha": "mha",
+    ".mhd": "mha",
+    ".nrrd": "nrrd",
+    ".nhdr": "nrrd",
+    ".png": "png",
+    ".tiff": "tiff",
+    ".tif": "tiff",
+    ".jpeg": "jpeg",
+    ".jpg": "jpeg",
+    ".bmp": "bmp",
+    ".dcm": "dicom",
+}
+"""Suffix → kind, in lower case; the first suffix of a kind is not always the one we write (`suffix_for`)."""
+
+_WRITTEN: Mapping[str, str] = {
+    "nifti": ".nii.gz",
+    "mha": ".mha",
+    "nrrd": ".nrrd",
+    "png": ".png",
+    "tiff": ".tif",
+    "jpeg": ".jpg",
+    "bmp": ".bmp",
+    "dicom": ".dcm",
+}
+
+READABLE = ", ".join(suffix for suffix in _SUFFIXES if suffix != ".dcm") + " and DICOM"
+"""For sentences: what can be read."""
+
+WRITABLE = ", ".join(suffix for suffix in _SUFFIXES if suffix not in (".dcm", ".mhd", ".nhdr"))
+"""For sentences: what can be written. Pairs of a header and a data file cannot be replaced as one, so they are not."""
+
+_PREAMBLE_BYTES = 128
+
+
+def kind_of(path: Path | str) -> str | None:
+    """The kind of image that a file or folder is, or None if it is none that medseg reads.
+
+    The file need not exist if its name tells; a folder is "dicom" if it holds a DICOM file, at any depth.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return "dicom" if any(looks_like_dicom(file) for file in _candidates(path)) else None
+    suffix = _suffix(path)
+    if suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
+    return "dicom" if looks_like_dicom(path) else None
+
+
+def stem(path: Path | str) -> str:
+    """The name of a file without its (double) suffix.
+
+    >>> stem("scans/a.b.nii.gz"), stem("a.png"), stem("a.b")
+    ('a.b', 'a', 'a.b')
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    return path.name[: -len(suffix)] if suffix in _SUFFIXES else path.name
+
+
+def suffix_for(kind: str) -> str:
+    """The suffix of files that medseg writes of a kind.
+
+    >>> suffix_for("nifti")
+    '.nii.gz'
+    """
+    try:
+        return _WRITTEN[kind]
+    except KeyError:
+        raise UsageError(f"'{kind}' is no kind of image; known are {', '.join(_WRITTEN)}.") from None
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does: "DICM" behind 128 bytes, or (head cut off) with a group 2 or 8 element."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            start = file.read(_PREAMBLE_BYTES + 4)
+    except OSError:
+        return False
+    return start[_PREAMBLE_BYTES:] == b"DICM" or _begins_with_element(start)
+
+
+def _begins_with_element(start: bytes) -> bool:
+    """A first element of group 0002 or 0008 with a known value representation, or a short even length."""
+    if len(start) < 8 or start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3] != 0:
+        return False
+    explicit = start[4:6] in (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"SH", b"LO")
+    length = int.from_bytes(start[4:8], "little")
+    return explicit or (length <= 64 and length % 2 == 0)
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Visible files below a folder that may be DICOM: those that are not named as another kind."""
+    files = (file for file in sorted(folder.rglob("*")) if not file.name.startswith("."))
+    return [file for file in files if _SUFFIXES.get(_suffix(file), "dicom") == "dicom"]
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
