@@ -6,9 +6,16 @@ Everything here is kept in the model, so that a prediction years later repeats w
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 __all__ = ["ChannelNormalisation", "Preprocessing"]
+
+
+_NUMBERS: dict[str, tuple[Literal["low", "high", "mean", "sd"], ...]] = {
+    "ct": ("low", "high", "mean", "sd"),
+    "rescale": ("low", "high"),
+}
+"""What a scheme must be told; the others measure on the case itself."""
 
 
 class ChannelNormalisation(BaseModel):
@@ -30,6 +37,21 @@ class ChannelNormalisation(BaseModel):
     mean: float | None = None
     sd: float | None = None
     nonzero: bool = False
+
+    @model_validator(mode="after")
+    def _has_its_numbers(self) -> "ChannelNormalisation":
+        self.required(*_NUMBERS.get(self.scheme, ()))
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low is {self.low} and high {self.high}, but low must not lie above high")
+        return self
+
+    def required(self, *names: Literal["low", "high", "mean", "sd"]) -> tuple[float, ...]:
+        """The numbers of these names, which the scheme cannot do without."""
+        values = {name: getattr(self, name) for name in names}
+        missing = [name for name, value in values.items() if value is None]
+        if missing:
+            raise ValueError(f'the scheme "{self.scheme}" needs {", ".join(missing)}')
+        return tuple(values.values())
 
 
 class Preprocessing(BaseModel):

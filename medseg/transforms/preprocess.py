@@ -1,0 +1,89 @@
+"""From the native grid to the array a network sees: the one way, for training and for prediction.
+
+Three steps, as nnU-Net orders them: reorient to the closest canonical (RAS) axes, which loses nothing; normalise each
+channel on its own voxels, so that the statistics do not depend on the plan's spacing and outliers are clipped before a
+spline could ring at them; resample to the plan grid, within each channel's range. Pure functions of values: no files,
+no names of labels, no network. Pictures without a place in space are volumes of one slice (k = 1) and go the same way.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.core.errors import InputError
+from medseg.core.geometry import Geometry, Reorientation
+from medseg.core.volume import Volume
+from medseg.transforms.grid import resample_classes, resample_image
+from medseg.transforms.intensity import normalise
+from medseg.transforms.preprocessing import Preprocessing
+
+__all__ = ["PlanGrid", "Prepared", "plan_grid", "preprocess", "preprocess_labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanGrid:
+    """The way of one case from its native grid to the plan grid, which is also the way back.
+
+    Attributes:
+        native: The grid of the file.
+        reorientation: From the native to the canonical axes.
+        canonical: The native voxels along canonical axes.
+        grid: The plan grid: the canonical one resampled to the plan's spacing, edge to edge.
+    """
+
+    native: Geometry
+    reorientation: Reorientation
+    canonical: Geometry
+    grid: Geometry
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prepared:
+    """A volume as the network sees it: `array` float32 (channels, i, j, k), C-contiguous, on the plan grid `grid`.
+
+    `native`, `canonical` and `reorientation` are those of `PlanGrid`: they lead a prediction back.
+    """
+
+    array: NDArray[np.float32]
+    grid: Geometry
+    native: Geometry
+    canonical: Geometry
+    reorientation: Reorientation
+
+
+def plan_grid(native: Geometry, how: Preprocessing) -> PlanGrid:
+    """Where a case on the grid `native` goes; needs no voxels."""
+    reorientation = native.to_canonical
+    canonical = native.reorient(reorientation)
+    spacing_mm = [own if new is None else new for own, new in zip(canonical.spacing_mm, how.spacing_mm, strict=True)]
+    return PlanGrid(native, reorientation, canonical, canonical.resampled(spacing_mm))
+
+
+def preprocess(volume: Volume, how: Preprocessing) -> Prepared:
+    """A volume on its plan grid, normalised. The volume is left as it is.
+
+    Raises:
+        InputError: The volume has another number of channels than `how`.
+    """
+    way = plan_grid(volume.geometry, how)
+    normalised = normalise(way.reorientation.apply(volume.array), how.normalisation)
+    array = resample_image(normalised, way.grid.shape, how.thick_axis)
+    return Prepared(array, way.grid, way.native, way.canonical, way.reorientation)
+
+
+def preprocess_labels(classes: NDArray[Any], native: Geometry, how: Preprocessing, n_classes: int) -> NDArray[Any]:
+    """Class indices (i, j, k) of the native grid on the plan grid, of the same type; voxel for voxel with `preprocess`.
+
+    Raises:
+        InputError: The shape is not that of the grid, or a value is neither below `n_classes` nor 255 (ignored).
+    """
+    if classes.shape != native.shape:
+        raise InputError(
+            f"A label map of shape {classes.shape} does not fit a grid of {native.shape}. "
+            "Give the grid that it was read with."
+        )
+    way = plan_grid(native, how)
+    canonical = np.ascontiguousarray(way.reorientation.apply(classes))
+    return resample_classes(canonical, way.grid.shape, n_classes, how.thick_axis)
