@@ -1,0 +1,86 @@
+"""A case from its files: all channels on one grid, and its label map on the same grid with values that are declared.
+
+Whatever was mended on the way is told, once a case; what does not belong together is refused. This is the only place
+of the room that reads voxels, and it reads each file once.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from medseg import io
+from medseg.core.errors import InputError
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap, Volume
+from medseg.data.checks import count_values, on_grid_of, refuse_other_grid, refuse_undeclared
+from medseg.data.dataset import Case
+
+__all__ = ["read_case", "read_image", "together"]
+
+_WHITE = 255
+"""How pictures store a mask of one label: black and white."""
+
+
+def read_image(case: Case, options: io.ReadOptions) -> Volume:
+    """All channels of a case, (c, i, j, k), on the grid of the first; what was mended is in `meta.warnings`.
+
+    Raises:
+        InputError: A file cannot be read, or a channel lies on another grid than the first.
+    """
+    if case.stacked and options.channels == "auto" and options.volume is None:
+        options = replace(options, channels="last")
+    first, *others = (io.read(path, options) for path in case.images)
+    if not others:
+        return first
+    warnings = list(first.meta.warnings)
+    for number, other in enumerate(others, start=1):
+        warnings += other.meta.warnings
+        warnings += refuse_other_grid(first, other, f"Channel {number} ({case.images[number].name})", case.id)
+    array = np.concatenate([volume.array for volume in (first, *others)])
+    return Volume(array, first.geometry, replace(first.meta, warnings=tuple(dict.fromkeys(warnings))))
+
+
+def read_case(case: Case, labels: Labels | None, options: io.ReadOptions) -> tuple[Volume, LabelMap, tuple[str, ...]]:
+    """Image and label map of a case on one grid, and a sentence for each thing that was mended.
+
+    Args:
+        case: A case with a label map.
+        labels: What the values mean; None takes any value.
+        options: How files are read.
+
+    Raises:
+        InputError: A file cannot be read, the grids do not belong together, or the map holds an undeclared value.
+    """
+    if case.label is None:
+        raise InputError(f"Case {case.id} has no label map.")
+    image = read_image(case, options)
+    return together(image, io.read_labels(case.label, options), labels, case.id)
+
+
+def together(
+    image: Volume, label_map: LabelMap, labels: Labels | None, case: str
+) -> tuple[Volume, LabelMap, tuple[str, ...]]:
+    """Image and label map as they were read → as `read_case` gives them: for whoever reads by another door (MONAI's).
+
+    Raises:
+        InputError: The grids do not belong together, or the map holds an undeclared value.
+    """
+    label_map, notes = on_grid_of(image, label_map, case)
+    if labels is not None:
+        label_map, mended = _with_meaning(label_map, labels, case)
+        notes += mended
+    return image, label_map, (*image.meta.warnings, *label_map.meta.warnings, *notes)
+
+
+def _with_meaning(label_map: LabelMap, labels: Labels, case: str) -> tuple[LabelMap, tuple[str, ...]]:
+    """The map with its labels; a black-and-white mask of a data set with one label takes that label's value."""
+    array = label_map.array
+    notes: tuple[str, ...] = ()
+    counts = count_values(array)
+    if len(labels.classes) == 2 and _WHITE not in (labels.classes[1], labels.ignore) and set(counts) <= {0, _WHITE}:
+        if _WHITE in counts:
+            array = np.where(array == _WHITE, array.dtype.type(labels.classes[1]), array)
+            notes = (f"The label map is black and white (0 and 255): 255 is taken for {labels.names[0]}.",)
+    else:
+        refuse_undeclared(counts, labels, case)
+    return LabelMap(array, label_map.geometry, labels, label_map.meta), notes

@@ -1,0 +1,179 @@
+"""Cases and data sets as values: ids, paths and names; never a voxel.
+
+A *case* is one examination: the files of its channels in channel order, perhaps a label map, and the group (patient)
+that must stay in one fold. A *data set* is what a layout found in a folder, with what it skipped and what is wrong,
+so that nothing is dropped in silence. The module reads no file.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from medseg.core.errors import InputError
+from medseg.core.labels import Labels
+
+__all__ = ["BadCase", "Case", "Dataset", "listed", "natural_key", "resolve_labels", "safe_id"]
+
+MOST_VALUES = 512
+"""Label maps that declare nothing and hold more values than this are images by mistake."""
+
+_WHITE = 255
+"""White in an 8-bit picture: alone it is a mask, beside other values it often means "ignore"."""
+
+_UNSAFE = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+"""Characters that some file system refuses in a name."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One examination to learn from or to segment.
+
+    Attributes:
+        id: A file-name-safe string, unique in its data set.
+        images: One file (or DICOM folder) a channel, in channel order; or a single one that holds all channels.
+        label: The file of the label map; None where there is none.
+        group: What must stay in one fold with it (a patient); its own id where nothing says otherwise.
+        fold: The fold that it validates, where the data set says so.
+        stacked: Whether the one image holds the channels along its fourth axis (MSD), which otherwise could be time.
+        attributes: Columns of a table, or "split": "test" for images that the data set keeps for testing.
+    """
+
+    id: str
+    images: tuple[Path, ...]
+    label: Path | None = None
+    group: str = ""
+    fold: int | None = None
+    stacked: bool = False
+    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "group", self.group or self.id)
+
+
+@dataclass(frozen=True)
+class BadCase:
+    """A case that cannot be used, and why: a sentence for the user; `images` are the files that it does have."""
+
+    id: str
+    reason: str
+    images: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The cases of a folder, and how they were found.
+
+    Attributes:
+        root: The folder that the user gave.
+        layout: The layout's name: "msd", "nnunet", "paired".
+        cases: The cases with an image and a label map, in natural order of their ids.
+        labels: What the values of the label maps mean; None where only a look at the maps can tell.
+        channels: A name for each channel.
+        unlabelled: Images without a label map: not trained on, but predicted when the data set is an input.
+        problems: What belongs to the data set by name but cannot be used: a label without its image, and the like.
+        notes: Why this layout was taken, what was skipped: one sentence each.
+        splits_path: A `splits_final.json` beside the data, which decides the folds; None where there is none.
+
+    Raises:
+        InputError: Two cases have one id.
+    """
+
+    root: Path
+    layout: str
+    cases: tuple[Case, ...]
+    labels: Labels | None
+    channels: tuple[str, ...]
+    unlabelled: tuple[Case, ...] = ()
+    problems: tuple[BadCase, ...] = ()
+    notes: tuple[str, ...] = ()
+    splits_path: Path | None = None
+
+    def __post_init__(self) -> None:
+        refuse_twins((*self.cases, *self.unlabelled))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(case.id for case in self.cases)
+
+    def without(self, ids: Collection[str]) -> "Dataset":
+        """The data set less the cases of these ids (and less what is known to be wrong with them)."""
+        return replace(
+            self,
+            cases=tuple(case for case in self.cases if case.id not in ids),
+            problems=tuple(problem for problem in self.problems if problem.id not in ids),
+        )
+
+
+def resolve_labels(dataset: Dataset, values: Collection[int]) -> tuple[Labels, tuple[str, ...]]:
+    """Labels for a data set that declares none, from the values that its label maps hold, and what to say about it.
+
+    Raises:
+        InputError: There is nothing but background, or so many values that the maps must be images.
+    """
+    found = sorted(value for value in values if value != 0)
+    if not found:
+        raise InputError(
+            f"The label maps of {dataset.root} hold nothing but background (0); there is nothing to learn."
+        )
+    if len(found) > MOST_VALUES:
+        raise InputError(
+            f"The label maps of {dataset.root} hold {len(found)} different values (from {found[0]} to {found[-1]}): "
+            "they look like images. If they are label maps, declare the labels in a dataset.json."
+        )
+    if len(found) > 1 and _WHITE in found:
+        note = (
+            f"The label maps hold {_WHITE} beside {listed([str(v) for v in found[:-1]])}: it is taken for a label. "
+            f'If it means "do not look here", declare "ignore": {_WHITE} in a dataset.json.'
+        )
+        return Labels.from_values(found), (note,)
+    return Labels.from_values(found), ()
+
+
+def refuse_twins(cases: Iterable[Case]) -> None:
+    """Refuse cases of one id, naming the files of both.
+
+    Raises:
+        InputError: Two cases have one id: their results would overwrite each other.
+    """
+    seen: dict[str, Case] = {}
+    for case in cases:
+        twin = seen.setdefault(case.id, case)
+        if twin is not case:
+            raise InputError(
+                f"Two inputs have the case id '{case.id}': {twin.images[0]} and {case.images[0]}. "
+                "Rename one of them: the id is the name of the result."
+            )
+
+
+def safe_id(name: str) -> str:
+    """A case id that can be a file's name anywhere: refused characters and edges become underscores.
+
+    >>> safe_id("T1: post?")
+    'T1_ post_'
+    """
+    name = _UNSAFE.sub("_", name)
+    return re.sub(r"^\.+|[. ]+$", "_", name) or "_"
+
+
+def natural_key(name: str) -> tuple[tuple[int, str], ...]:
+    """A sort key in which numbers count as numbers: slice_2 before slice_10.
+
+    >>> sorted(["slice_10", "slice_2", "slice_1"], key=natural_key)
+    ['slice_1', 'slice_2', 'slice_10']
+    """
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    # The name itself comes last, so that "a01" and "a1" have an order too.
+    return (*((int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts), (-2, name))
+
+
+def listed(names: Collection[str], at_most: int = 5) -> str:
+    """Names for a sentence, the first few and how many more.
+
+    >>> listed(["a", "b", "c", "d"], at_most=2)
+    'a, b and 2 more'
+    """
+    ordered = sorted(names, key=natural_key)
+    more = len(ordered) - at_most
+    return ", ".join(ordered[:at_most]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,388 @@
+"""What a data set is like, measured: sizes, spacings, intensities and labels, as one frozen value.
+
+Each case is read once, checked, reduced to `CaseFacts` and forgotten; `combine` makes the `Fingerprint` of them, from
+which the plan follows. Shapes and spacings are those of the closest canonical (RAS) axis order, in voxels and mm.
+Intensities are pooled over cases from seeded samples, so that no case is held and equal data give equal fingerprints,
+in any order.
+"""
+
+import re
+import zlib
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from medseg import io
+from medseg.core.errors import InputError
+from medseg.core.events import CaseFailed, CaseRead, Event, Warned
+from medseg.core.geometry import Voxels
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap, Volume
+from medseg.data.cases import read_case
+from medseg.data.checks import constant_channels, count_values
+from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, resolve_labels
+
+__all__ = [
+    "FINGERPRINT_SCHEMA",
+    "CaseFacts",
+    "CaseGrid",
+    "ChannelFacts",
+    "ChannelSample",
+    "Fingerprint",
+    "LabelFacts",
+    "Measured",
+    "combine",
+    "measure",
+    "measure_case",
+]
+
+FINGERPRINT_SCHEMA: Final = "medseg/fingerprint/1"
+
+SAMPLES_A_CASE = 10_000
+"""Voxels sampled of a case, inside the foreground and over the whole image each."""
+
+LEAST_SAMPLES_A_CASE = 100
+SAMPLES_IN_ALL = 4_000_000
+"""Large data sets take fewer of each case: this many of a channel are held at once."""
+
+_PERCENTILES = (0.5, 50, 99.5)
+
+_AIR_HU = (-4_100, -900)
+"""The smallest value of a CT lies here: air is -1000, and what the scanner did not see is padded with -1024 … -3024."""
+
+_DENSE_HU = (200, 32_767)
+"""The largest value of a CT lies here: bone from about 300, metal up to what 16 bits hold."""
+
+_CT_NAMES = frozenset({"ct", "cta", "cbct", "hu"})
+_OTHER_NAMES = frozenset(
+    {"mr", "mri", "t1", "t1w", "t1c", "t1ce", "t2", "t2w", "t2star", "flair", "pd", "dwi", "adc", "swi"}
+)
+_OTHER_NAMES |= {"pet", "suv", "us", "ultrasound", "red", "green", "blue"}
+"""Words of channel names that settle what the intensities are."""
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class CaseGrid(_Facts):
+    """The grid of a case in canonical (RAS) axis order, how its file is oriented, and its size in memory (float32)."""
+
+    case: str
+    shape: Voxels
+    spacing_mm: tuple[float, float, float]
+    orientation: str
+    placed: bool
+    memory_mib: float
+
+
+class ChannelFacts(_Facts):
+    """Intensities of one channel: inside the foreground of all cases, and (`whole_…`) over the whole images.
+
+    `low`, `median`, `high` are the percentiles 0.5, 50 and 99.5; `zero_share` is the mean share of voxels that are
+    exactly 0; `is_ct` says whether the numbers look like Hounsfield units, and `ct_reason` why.
+    """
+
+    name: str
+    low: float
+    median: float
+    high: float
+    mean: float
+    sd: float
+    whole_low: float
+    whole_median: float
+    whole_high: float
+    whole_mean: float
+    whole_sd: float
+    zero_share: float
+    is_ct: bool
+    ct_reason: str
+
+
+class LabelFacts(_Facts):
+    """One label or region: in how many cases it occurs, its volume where it does, its share of all voxels."""
+
+    name: str
+    values: tuple[int, ...]
+    n_cases: int
+    smallest_ml: float
+    median_ml: float
+    largest_ml: float
+    frequency: float
+
+
+class Fingerprint(_Facts):
+    """What a data set is like. Frozen, comparable, and the same after a round trip through JSON."""
+
+    schema_: Literal["medseg/fingerprint/1"] = Field(default=FINGERPRINT_SCHEMA, alias="schema")
+    cases: tuple[CaseGrid, ...] = Field(min_length=1)
+    median_shape: Voxels
+    median_spacing_mm: tuple[float, float, float]
+    placed: bool
+    """Whether the grids lie in space in mm (most of them do); else a "mm" is a pixel."""
+    channels: tuple[ChannelFacts, ...] = Field(min_length=1)
+    labels: tuple[LabelFacts, ...] = Field(min_length=1)
+
+    @property
+    def n_cases(self) -> int:
+        return len(self.cases)
+
+    @property
+    def anisotropy(self) -> float:
+        """The largest median spacing over the smallest."""
+        return max(self.median_spacing_mm) / min(self.median_spacing_mm)
+
+    @property
+    def median_label_ml(self) -> dict[str, float]:
+        """The median volume of each label in the cases that have it; labels that never occur are left out."""
+        return {label.name: label.median_ml for label in self.labels if label.n_cases}
+
+    @property
+    def largest_memory_mib(self) -> float:
+        return max(case.memory_mib for case in self.cases)
+
+    def to_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True)
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelSample:
+    """Intensities of one channel of one case: float32 samples, and facts on all of its voxels."""
+
+    foreground: NDArray[np.float32]
+    whole: NDArray[np.float32]
+    zero_share: float
+    smallest: float
+    largest: float
+
+
+@dataclass(frozen=True, eq=False)
+class CaseFacts:
+    """What is kept of a case: its grid, voxels a label value, the volume of a voxel, samples of each channel."""
+
+    grid: CaseGrid
+    counts: Mapping[int, int]
+    voxel_ml: float
+    channels: tuple[ChannelSample, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `measure` returns: the fingerprint of the good cases, the labels (found if undeclared), the bad cases."""
+
+    fingerprint: Fingerprint
+    labels: Labels
+    bad: tuple[BadCase, ...]
+
+
+def measure(
+    dataset: Dataset, options: io.ReadOptions, labels: Labels | None = None, seed: int = 0
+) -> Generator[Event, None, Measured]:
+    """Read and check every case once: an event for each, all bad ones before an hour is spent.
+
+    A case that cannot be used is a `CaseFailed` and is in `Measured.bad`; the others go on.
+
+    Args:
+        dataset: Its `cases` are read; its `problems` are bad to begin with.
+        options: How files are read.
+        labels: What the values mean, instead of `dataset.labels`.
+        seed: Which voxels are sampled.
+
+    Raises:
+        InputError: No case can be used, or no label map holds a label.
+    """
+    labels = labels or dataset.labels
+    facts, bad = yield from _read_all(dataset, labels, options, seed)
+    if not facts:
+        reason = f" The first is {bad[0].id}: {bad[0].reason}" if bad else ""
+        raise InputError(f"None of the {len(bad)} cases of {dataset.root} can be used.{reason}")
+    if labels is None:
+        labels, notes = resolve_labels(dataset, {value for each in facts for value in each.counts})
+        yield from (Warned(note) for note in notes)
+    fingerprint = combine(facts, labels, dataset.channels)
+    absent = [label.name for label in fingerprint.labels if not label.n_cases]
+    if absent:
+        yield Warned(f"{len(absent)} labels are declared but occur in no case: {listed(absent)}.")
+    return Measured(fingerprint, labels, bad)
+
+
+def measure_case(
+    case: str,
+    image: Volume,
+    label_map: LabelMap,
+    ignore: int | None = None,
+    n_samples: int = SAMPLES_A_CASE,
+    seed: int = 0,
+) -> CaseFacts:
+    """What is kept of one case; image and label map lie on one grid.
+
+    The samples depend on the id, the seed and the voxels alone, not on the order in which cases come.
+    """
+    grid = image.geometry.reorient(image.geometry.to_canonical)
+    rng = np.random.default_rng([seed, zlib.crc32(case.encode())])
+    labelled = label_map.array != 0
+    if ignore is not None:
+        labelled &= label_map.array != ignore
+    foreground = _sampled(np.flatnonzero(labelled), n_samples, rng)
+    whole = _sampled(labelled.size, n_samples, rng)
+    n_bytes = image.array[0].size * (image.n_channels * np.dtype(np.float32).itemsize + label_map.array.itemsize)
+    return CaseFacts(
+        CaseGrid(
+            case=case,
+            shape=grid.shape,
+            spacing_mm=grid.spacing_mm,
+            orientation=image.geometry.orientation,
+            placed=image.meta.placed,
+            memory_mib=n_bytes / 2**20,
+        ),
+        count_values(label_map.array),
+        image.geometry.voxel_volume_ml,
+        tuple(_channel_sample(channel, foreground, whole) for channel in image.array),
+    )
+
+
+def combine(facts: Sequence[CaseFacts], labels: Labels, channels: Sequence[str]) -> Fingerprint:
+    """The fingerprint of a data set from the facts of its cases, in whatever order they come.
+
+    Raises:
+        InputError: No case has a voxel of any label.
+    """
+    facts = sorted(facts, key=lambda each: natural_key(each.grid.case))
+    grids = tuple(each.grid for each in facts)
+    if not any(value in each.counts for each in facts for value in labels.classes[1:]):
+        raise InputError(
+            f"None of the {len(facts)} label maps holds a voxel of {listed(labels.names)}; there is nothing to learn."
+        )
+    i, j, k = (int(n) for n in np.median([grid.shape for grid in grids], axis=0))
+    x, y, z = (float(mm) for mm in np.median([grid.spacing_mm for grid in grids], axis=0))
+    return Fingerprint(
+        cases=grids,
+        median_shape=(i, j, k),
+        median_spacing_mm=(x, y, z),
+        placed=2 * sum(grid.placed for grid in grids) > len(grids),
+        channels=tuple(
+            _channel_facts(name, [each.channels[number] for each in facts]) for number, name in enumerate(channels)
+        ),
+        labels=tuple(_label_facts(name, values, facts) for name, values in labels.values.items()),
+    )
+
+
+def _read_all(
+    dataset: Dataset, labels: Labels | None, options: io.ReadOptions, seed: int
+) -> Generator[Event, None, tuple[list[CaseFacts], tuple[BadCase, ...]]]:
+    total = len(dataset.problems) + len(dataset.cases)
+    for done, problem in enumerate(dataset.problems, start=1):
+        yield CaseFailed(problem.id, problem.reason, done, total)
+    n_samples = min(SAMPLES_A_CASE, max(LEAST_SAMPLES_A_CASE, SAMPLES_IN_ALL // max(1, total)))
+    ignore = labels.ignore if labels else None
+    facts: list[CaseFacts] = []
+    bad = list(dataset.problems)
+    said: set[str] = set()
+    for done, case in enumerate(dataset.cases, start=len(dataset.problems) + 1):
+        try:
+            image, label_map, notes = _read(case, labels, dataset.channels, options)
+        except InputError as error:
+            bad.append(BadCase(case.id, str(error), case.images))
+            yield CaseFailed(case.id, str(error), done, total)
+            continue
+        facts.append(measure_case(case.id, image, label_map, ignore, n_samples, seed))
+        yield from (Warned(note, case.id) for note in notes if note not in said)
+        said.update(notes)
+        yield CaseRead(case.id, done, total, "checking")
+    return facts, tuple(bad)
+
+
+def _read(
+    case: Case, labels: Labels | None, channels: Sequence[str], options: io.ReadOptions
+) -> tuple[Volume, LabelMap, tuple[str, ...]]:
+    image, label_map, notes = read_case(case, labels, options)
+    if image.n_channels != len(channels):
+        raise InputError(
+            f"Case {case.id} has {image.n_channels} channels, but the data set has {len(channels)} "
+            f"({', '.join(channels)}). Correct the case, or the names of the channels."
+        )
+    blank = [channels[number] for number in constant_channels(image)]
+    if blank:
+        notes = (*notes, f"Channel {listed(blank)} has one value everywhere: nothing can be seen in it.")
+    return image, label_map, notes
+
+
+def _sampled(of: NDArray[np.intp] | int, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """At most `n` of some flat positions (or of range(of)), each at most once, in the order of memory."""
+    size = of if isinstance(of, int) else of.size
+    chosen = np.arange(size) if size <= n else rng.choice(size, n, replace=False, shuffle=False)
+    return np.sort(chosen if isinstance(of, int) else of[chosen])
+
+
+def _channel_sample(
+    channel: NDArray[np.generic], foreground: NDArray[np.intp], whole: NDArray[np.intp]
+) -> ChannelSample:
+    def values(positions: NDArray[np.intp]) -> NDArray[np.float32]:
+        # Not channel.ravel(): files are in Fortran order, and it would copy the whole image.
+        return channel[np.unravel_index(positions, channel.shape)].astype(np.float32)
+
+    return ChannelSample(
+        foreground=values(foreground),
+        whole=values(whole),
+        zero_share=1 - np.count_nonzero(channel) / channel.size,
+        smallest=float(channel.min()),
+        largest=float(channel.max()),
+    )
+
+
+def _channel_facts(name: str, samples: Sequence[ChannelSample]) -> ChannelFacts:
+    inside = np.concatenate([sample.foreground for sample in samples]).astype(np.float64)
+    whole = np.concatenate([sample.whole for sample in samples]).astype(np.float64)
+    low, median, high = (float(v) for v in np.percentile(inside, _PERCENTILES))
+    whole_low, whole_median, whole_high = (float(v) for v in np.percentile(whole, _PERCENTILES))
+    is_ct, ct_reason = _looks_like_ct(name, samples)
+    return ChannelFacts(
+        name=name,
+        low=low,
+        median=median,
+        high=high,
+        mean=float(inside.mean()),
+        sd=float(inside.std()),
+        whole_low=whole_low,
+        whole_median=whole_median,
+        whole_high=whole_high,
+        whole_mean=float(whole.mean()),
+        whole_sd=float(whole.std()),
+        zero_share=float(np.mean([sample.zero_share for sample in samples])),
+        is_ct=is_ct,
+        ct_reason=ct_reason,
+    )
+
+
+def _looks_like_ct(name: str, samples: Sequence[ChannelSample]) -> tuple[bool, str]:
+    """Whether intensities look like Hounsfield units, and why: by the channel's name, else by the numbers."""
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    if words & _CT_NAMES:
+        return True, f"the channel is called {name}"
+    if words & _OTHER_NAMES:
+        return False, f"the channel is called {name}"
+    low = float(np.median([sample.smallest for sample in samples]))
+    high = float(np.median([sample.largest for sample in samples]))
+    whole_numbers = all(np.array_equal(sample.whole, np.rint(sample.whole)) for sample in samples)
+    kind = "whole numbers" if whole_numbers else "numbers with fractions"
+    is_ct = whole_numbers and _AIR_HU[0] <= low <= _AIR_HU[1] and _DENSE_HU[0] <= high <= _DENSE_HU[1]
+    return is_ct, f"{kind} from {low:g} to {high:g} in the median case {'are' if is_ct else 'are not'} those of CT"
+
+
+def _label_facts(name: str, values: tuple[int, ...], facts: Sequence[CaseFacts]) -> LabelFacts:
+    counts = [sum(each.counts.get(value, 0) for value in values) for each in facts]
+    volumes_ml = [count * each.voxel_ml for count, each in zip(counts, facts, strict=True) if count]
+    n_voxels = sum(sum(each.counts.values()) for each in facts)
+    return LabelFacts(
+        name=name,
+        values=values,
+        n_cases=len(volumes_ml),
+        smallest_ml=min(volumes_ml, default=0.0),
+        median_ml=float(np.median(volumes_ml)) if volumes_ml else 0.0,
+        largest_ml=max(volumes_ml, default=0.0),
+        frequency=sum(counts) / n_voxels,
+    )

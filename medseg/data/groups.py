@@ -1,0 +1,64 @@
+"""What belongs together: cases of one patient, or neighbouring sections, must never lie on both sides of a fold.
+
+A rule (`data.group`) names the groups: a pattern with one pair of parentheses matched on the case id, "block:5" for
+runs of five neighbouring cases in natural order, or the name of a column of the data set's table. Names only; no files.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from medseg.core.errors import UsageError
+from medseg.data.dataset import Case, natural_key
+
+__all__ = ["grouped"]
+
+_WAYS = 'Use a pattern with one group such as "^(ms\\d+)", "block:5", or a column of the data set\'s table.'
+
+
+def grouped(cases: Sequence[Case], rule: str) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """The cases with their groups set by `rule`, in the order given, and what there is to say about it.
+
+    Raises:
+        UsageError: The rule is not one of the three, or fits no case.
+    """
+    if rule.startswith("block:"):
+        return _by_block(cases, rule)
+    if cases and all(rule in case.attributes for case in cases):
+        return tuple(replace(case, group=case.attributes[rule]) for case in cases), ()
+    return _by_pattern(cases, rule)
+
+
+def _by_block(cases: Sequence[Case], rule: str) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    size = rule.removeprefix("block:")
+    if not size.isascii() or not size.isdigit() or int(size) < 1:
+        raise UsageError(f'data.group is "{rule}": after "block:" goes how many neighbouring cases, as in "block:5".')
+    ordered = sorted((case.id for case in cases), key=natural_key)
+    blocks = [ordered[start : start + int(size)] for start in range(0, len(ordered), int(size))]
+    group_of = {name: f"{block[0]}…{block[-1]}" for block in blocks for name in block}
+    note = f"{len(cases)} cases in {len(blocks)} blocks of up to {size} neighbours, by the order of their ids."
+    return tuple(replace(case, group=group_of[case.id]) for case in cases), (note,)
+
+
+def _by_pattern(cases: Sequence[Case], rule: str) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    try:
+        pattern = re.compile(rule)
+    except re.error as error:
+        raise UsageError(f'data.group is "{rule}", which is no valid pattern: {error}. {_WAYS}') from error
+    if pattern.groups != 1:
+        raise UsageError(
+            f'data.group is "{rule}": it has {pattern.groups} groups in parentheses and must have one. {_WAYS}'
+        )
+    matches = [pattern.search(case.id) for case in cases]
+    lone = [case.id for case, match in zip(cases, matches, strict=True) if not (match and match[1])]
+    if cases and len(lone) == len(cases):
+        raise UsageError(f"data.group is \"{rule}\", which matches no case id (the first is '{cases[0].id}'). {_WAYS}")
+    result = tuple(
+        replace(case, group=match[1] if match and match[1] else case.id)
+        for case, match in zip(cases, matches, strict=True)
+    )
+    n_groups = len({case.group for case in result})
+    note = f'{len(cases)} cases in {n_groups} groups by the pattern "{rule}".'
+    if lone:
+        note += f" It matches {len(lone)} of them not: each of those is a group of its own."
+    return result, (note,)

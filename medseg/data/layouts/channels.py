@@ -1,0 +1,31 @@
+"""Names for channels that nobody has named, from the header of the first file that can be read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg import io
+from medseg.core.errors import InputError
+
+__all__ = ["names_by_looking", "numbered_names"]
+
+_LOOKS = 5
+"""So many files are tried: one damaged file must not decide, a hundred of them will be listed when they are read."""
+
+
+def names_by_looking(images_by_case: Sequence[Sequence[Path]], options: io.ReadOptions) -> tuple[str, ...]:
+    """("image",) for one channel, red, green and blue for colour pictures, else "channel 0", …."""
+    for images in images_by_case[:_LOOKS]:
+        if len(images) > 1:
+            return numbered_names(len(images))
+        try:
+            n_channels = io.read_geometry(images[0], options)[1]
+        except InputError:
+            continue
+        is_colour = n_channels == 3 and io.kind_of(images[0]) in ("png", "jpeg", "tiff", "bmp")
+        return ("red", "green", "blue") if is_colour else numbered_names(n_channels)
+    return ("image",)
+
+
+def numbered_names(n_channels: int) -> tuple[str, ...]:
+    """("image",), or "channel 0" … where there are more."""
+    return ("image",) if n_channels == 1 else tuple(f"channel {number}" for number in range(n_channels))

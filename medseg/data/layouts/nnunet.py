@@ -1,0 +1,110 @@
+"""nnU-Net v2's raw layout: imagesTr/CASE_0000.ending a channel, labelsTr/CASE.ending, `dataset.json` with the names.
+
+Regions ("whole tumour": [1, 2, 4]), "ignore" and the optional "dataset" list of paths are understood.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from medseg import io
+from medseg.core.errors import InputError
+from medseg.data.dataset import Dataset, listed
+from medseg.data.layouts import declaration
+from medseg.data.layouts.channels import numbered_names
+from medseg.data.layouts.pairing import Channels, pair
+from medseg.data.scans import NUMBERED, Scans, by_channel, hidden_note, scans_in, test_folder
+
+__all__ = ["open_folder", "recognises"]
+
+
+def recognises(root: Path) -> str | None:
+    """Why `root` is an nnU-Net raw data set, or None."""
+    declared = declaration.read_declaration(root)
+    if declared is None:
+        return None
+    if "file_ending" in declared:
+        return f'{declaration.DECLARATION} names the file_ending "{declared["file_ending"]}"'
+    if "channel_names" in declared:
+        return f"{declaration.DECLARATION} has channel_names"
+    labels = declared.get("labels")
+    if isinstance(labels, Mapping) and any(isinstance(value, int | list) for value in labels.values()):
+        return f"{declaration.DECLARATION} gives labels by name"
+    return None
+
+
+def open_folder(root: Path, options: io.ReadOptions) -> Dataset:  # noqa: ARG001  # one signature for all layouts
+    """The data set in `root`.
+
+    Raises:
+        InputError: `dataset.json` is missing, damaged or contradicts itself or the files.
+    """
+    declared = declaration.read_declaration(root)
+    if declared is None:
+        raise InputError(f"{root} has no {declaration.DECLARATION}, which an nnU-Net data set needs.")
+    path = root / declaration.DECLARATION
+    ending = str(declared["file_ending"]) if "file_ending" in declared else None
+    images, labels, tests = scans_in(root / "imagesTr", ending), scans_in(root / "labelsTr", ending), test_folder(root)
+    notes: list[str] = []
+    by_case: Mapping[str, Channels]
+    if "dataset" in declared:
+        by_case, label_of = _listed(declared["dataset"], root, path)
+    else:
+        by_case, label_of = numbered_files(images), dict(labels.paths)
+        notes += _ending_notes(images, ending, path)
+    channels = declaration.channel_names(declared, path)
+    if not channels:
+        channels = numbered_names(max(map(len, by_case.values()), default=1))
+        notes.append(f"{declaration.DECLARATION} names no channels; the files have {len(channels)}.")
+    suffixes = [f"{number:04d}" for number in range(len(channels))]
+    paired, kept_for_test = pair(by_case, label_of, suffixes), pair(numbered_files(tests), {}, suffixes)
+    stated = declared.get("numTraining")
+    if isinstance(stated, int) and stated != len(paired.cases):
+        notes.append(f"{declaration.DECLARATION} says numTraining {stated}; {len(paired.cases)} cases are complete.")
+    in_test = [replace(case, attributes={"split": "test"}) for case in kept_for_test.unlabelled]
+    return Dataset(
+        root=root,
+        layout="nnunet",
+        cases=tuple(paired.cases),
+        labels=declaration.labels(declared, path),
+        channels=channels,
+        unlabelled=(*paired.unlabelled, *in_test),
+        problems=tuple(paired.problems),
+        notes=(*notes, *paired.notes, *kept_for_test.notes, *hidden_note(images, labels, tests)),
+    )
+
+
+def numbered_files(scans: Scans) -> dict[str, dict[str, Path]]:
+    """Case → {"0000": its file, …} for the scans with a channel number."""
+    found = by_channel(scans.paths, NUMBERED)
+    return {base: {channel: scans.paths[stem] for channel, stem in stems.items()} for base, stems in found.items()}
+
+
+def _listed(entries: object, root: Path, path: Path) -> tuple[dict[str, Channels], dict[str, Path]]:
+    """What the optional "dataset" key lists: {"CASE": {"images": […], "label": …}}, paths relative to the folder."""
+    if not isinstance(entries, Mapping):
+        raise InputError(f'{path}: "dataset" must be an object {{"CASE": {{"images": […], "label": …}}}}.')
+    images: dict[str, Channels] = {}
+    labels: dict[str, Path] = {}
+    for name, entry in entries.items():
+        files = entry.get("images") if isinstance(entry, Mapping) else None
+        if not isinstance(files, list) or not isinstance(entry.get("label"), str):
+            raise InputError(f'{path}: case {name} under "dataset" must be {{"images": […], "label": …}}.')
+        found = {f"{number:04d}": root / str(file) for number, file in enumerate(files)}
+        images[name] = {suffix: file for suffix, file in found.items() if file.exists()}
+        labels[name] = root / entry["label"]
+    return images, labels
+
+
+def _ending_notes(images: Scans, ending: str | None, path: Path) -> tuple[str, ...]:
+    """What does not fit the way nnU-Net names files.
+
+    Raises:
+        InputError: No image has the declared ending, though there are images.
+    """
+    if ending and not images.paths and scans_in(images.folder).paths:
+        raise InputError(f'{path} says file_ending "{ending}", but no image in {images.folder.name} ends so.')
+    unnumbered = [stem for stem in images.paths if not NUMBERED.match(stem)]
+    if not unnumbered:
+        return ()
+    return (f"{len(unnumbered)} images without a channel number (_0000) were left out: {listed(unnumbered)}.",)

@@ -1,0 +1,52 @@
+"""Images and label maps that belong together by name: whole cases, those without a label, those without an image."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medseg.data.dataset import BadCase, Case, listed, natural_key, safe_id
+
+__all__ = ["Pairing", "pair"]
+
+Channels = Mapping[str, Path]
+"""The files of one case by their channel suffix ("0000", "t1"; "" where there is one file without a suffix)."""
+
+
+@dataclass
+class Pairing:
+    """What came of pairing; each list in natural order of the names."""
+
+    cases: list[Case] = field(default_factory=list)
+    unlabelled: list[Case] = field(default_factory=list)
+    problems: list[BadCase] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def pair(images: Mapping[str, Channels], labels: Mapping[str, Path], suffixes: Sequence[str]) -> Pairing:
+    """Pair the channels of each case, in the order of `suffixes`, with its label map."""
+    result = Pairing()
+    incomplete: list[str] = []
+    for name in sorted({*images, *labels}, key=natural_key):
+        files, label, case_id = images.get(name, {}), labels.get(name), safe_id(name)
+        absent = [suffix for suffix in suffixes if suffix not in files]
+        paths = tuple(files[suffix] for suffix in suffixes if suffix in files)
+        if label is None:
+            result.unlabelled.append(Case(case_id, paths or tuple(files.values())))
+            incomplete += [name] if absent else []
+        elif not absent:
+            result.cases.append(Case(case_id, paths, label))
+        elif not files:
+            result.problems.append(BadCase(case_id, f"Label map {label.name} has no image of the same name."))
+        else:
+            reason = f"Case {case_id} lacks channel {listed(absent)}; it has {listed(files)}."
+            result.problems.append(BadCase(case_id, reason, paths))
+    if incomplete:
+        result.notes.append(f"{len(incomplete)} cases without a label map lack a channel: {listed(incomplete)}.")
+    _note_surplus(images, suffixes, result.notes)
+    return result
+
+
+def _note_surplus(images: Mapping[str, Channels], suffixes: Collection[str], notes: list[str]) -> None:
+    surplus = {suffix for files in images.values() for suffix in files if suffix not in suffixes}
+    if surplus:
+        notes.append(f"Files of channels that the data set does not have were left out: {listed(surplus)}.")

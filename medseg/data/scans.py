@@ -1,0 +1,101 @@
+"""What a folder holds, by name: scans by their stem, and the channel suffixes that stems carry.
+
+A scan is a file that `io.kind_of` knows, or a folder that is a DICOM series. Dot-files (`._*`, `.DS_Store`) are skipped
+and counted. Nothing is read here beyond what telling a DICOM file takes.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg import io
+from medseg.core.errors import InputError
+from medseg.data.dataset import natural_key
+
+__all__ = ["Scans", "by_channel", "hidden_note", "is_label_folder", "scans_in", "stem_of", "test_folder"]
+
+NUMBERED = re.compile(r"^(?P<base>.+)_(?P<channel>[0-9]{4})$")
+"""nnU-Net's way to name the files of a case: case_0000, case_0001."""
+
+NAMED = re.compile(r"^(?P<base>.+)[-_](?P<channel>[A-Za-z][A-Za-z0-9]*)$")
+"""The other way: case-t1, case-flair, case_pet."""
+
+IMAGE_FOLDERS = ("images", "imagestr", "image", "imgs", "img", "scans")
+LABEL_FOLDERS = ("labels", "labelstr", "label", "masks", "mask", "segmentations", "annotations", "groundtruth", "gt")
+_SKIPPED_FOLDERS = (*LABEL_FOLDERS, "labelsts", "predictions")
+TEST_FOLDER = "imagests"
+"""Folder names in lower case, as they are compared."""
+
+
+@dataclass(frozen=True)
+class Scans:
+    """The scans of one folder: `paths` by stem in natural order, and how many dot-files were skipped."""
+
+    folder: Path
+    paths: Mapping[str, Path]
+    n_hidden: int = 0
+
+
+def scans_in(folder: Path, ending: str | None = None) -> Scans:
+    """The scans that lie in `folder`, not deeper; with `ending` only files that end so.
+
+    Raises:
+        InputError: Two scans have one stem (a.nii and a.nii.gz).
+    """
+    found: dict[str, Path] = {}
+    n_hidden = 0
+    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)) if folder.is_dir() else ():
+        if path.name.startswith("."):
+            n_hidden += 1
+        elif (path.name.endswith(ending) and path.is_file()) if ending else io.kind_of(path) is not None:
+            name = path.name[: -len(ending)] if ending else stem_of(path)
+            twin = found.setdefault(name, path)
+            if twin is not path:
+                raise InputError(f"{folder} holds both {twin.name} and {path.name}: keep the one that is meant.")
+    return Scans(folder, found, n_hidden)
+
+
+def stem_of(path: Path) -> str:
+    """The name of a scan: a file's without its suffixes, a folder's whole."""
+    return path.name if path.is_dir() else io.stem(path)
+
+
+def by_channel(stems: Iterable[str], pattern: re.Pattern[str]) -> dict[str, dict[str, str]]:
+    """By base, {channel suffix: stem} for the stems that carry a suffix of `pattern`.
+
+    >>> by_channel(["a_0000", "a_0001", "b"], NUMBERED)
+    {'a': {'0000': 'a_0000', '0001': 'a_0001'}}
+    """
+    found: dict[str, dict[str, str]] = {}
+    for stem in stems:
+        match = pattern.match(stem)
+        if match:
+            found.setdefault(match["base"], {})[match["channel"]] = stem
+    return found
+
+
+def folders_named(root: Path, names: Iterable[str]) -> tuple[Path, ...]:
+    """The folders in `root` with one of these names, whatever their case, in the order of `names`."""
+    by_name: dict[str, list[Path]] = {}
+    for path in sorted(root.iterdir()):
+        if path.is_dir():
+            by_name.setdefault(path.name.lower(), []).append(path)
+    return tuple(path for name in names for path in by_name.get(name, []))
+
+
+def test_folder(root: Path) -> Scans:
+    """The images that a data set keeps for testing (imagesTs); empty where there are none."""
+    folders = folders_named(root, (TEST_FOLDER,))
+    return scans_in(folders[0]) if folders else Scans(root / "imagesTs", {})
+
+
+def is_label_folder(path: Path) -> bool:
+    """Whether a folder's name says that it holds label maps, which nobody wants to predict."""
+    return path.name.lower() in _SKIPPED_FOLDERS
+
+
+def hidden_note(*scans: Scans) -> tuple[str, ...]:
+    """The note on dot-files that were skipped, if any."""
+    n_hidden = sum(each.n_hidden for each in scans)
+    return (f"{n_hidden} dot-files (such as ._name or .DS_Store) were skipped.",) if n_hidden else ()
