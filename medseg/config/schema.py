@@ -31,9 +31,9 @@ class _Section(BaseModel):
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "_Section":
-        for name, info in type(self).model_fields.items():
+        for name in type(self).model_fields:
             value = getattr(self, name)
-            if info.annotation is not None and info.annotation == Range and value[0] > value[1]:
+            if name.endswith("_range") and value[0] > value[1]:
                 raise ValueError(f"{name} is [{value[0]}, {value[1]}], but a range ascends")
         return self
 

@@ -4,6 +4,7 @@ Progress displays, `events.jsonl`, `--json` and tests are listeners; none of the
 numbers, strings and mappings, so `record` can turn any of them into one line of JSON. Seconds are wall clock.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -48,7 +49,7 @@ class Warned(Event):
 
 @dataclass(frozen=True)
 class CaseRead(Event):
-    """A case was read and checked (`done` of `total`) in a `phase`: "checking", "preparing"."""
+    """A case went through a `phase` (`done` of `total`): "checking", "preparing"; "making" a phantom."""
 
     case: str
     done: int
@@ -146,10 +147,21 @@ class Finished(Event):
 
 
 def record(event: Event) -> dict[str, Any]:
-    """An event as a JSON-ready mapping, its kind in snake case under "event".
+    """An event as a JSON-ready mapping, its kind in snake case under "event"; numbers that are not finite are None.
 
     >>> record(Noted("ready"))
     {'event': 'noted', 'text': 'ready'}
     """
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
-    return {"event": kind, **asdict(event)}
+    return {"event": kind, **{name: _finite(value) for name, value in asdict(event).items()}}
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401  any JSON value
+    """NaN and infinity, which JSON does not have, as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -48,7 +48,8 @@ class Reorientation:
         """A view of `array`, whose last three axes are (i, j, k), in the new order."""
         lead = array.ndim - 3
         moved = array.transpose(*range(lead), *(lead + axis for axis in self.order))
-        return moved[(..., *(slice(None, None, -1 if flip else 1) for flip in self.flips))]
+        backwards = tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
+        return moved[(slice(None),) * lead + backwards]
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +199,8 @@ class Geometry:
     def same_as(self, other: "Geometry", tolerance_mm: float | None = None) -> bool:
         """Whether two grids are one: equal shape, every corner within the tolerance.
 
-        The default tolerance is max(0.01 mm, 1 % of the smallest spacing), but never above a tenth of a voxel where it is
-        tiny (mice, microscopes): there 0.01 mm would be whole voxels.
+        The default tolerance is max(0.01 mm, 1 % of the smallest spacing), but never above a tenth of a voxel where
+        it is tiny (mice, microscopes): there 0.01 mm would be whole voxels.
         """
         if self.shape != other.shape:
             return False

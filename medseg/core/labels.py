@@ -77,7 +77,7 @@ class Labels:
         return any(len(numbers) > 1 for numbers in self.values.values())
 
     def name_of(self, value: int) -> str:
-        """The name that stands for one class: its label's, else the smallest region's with the value, else "background"."""
+        """The name of one class: its label's, else that of the smallest region with the value, else "background"."""
         holders = [(len(numbers), name) for name, numbers in self.values.items() if value in numbers]
         if not holders:
             return "background"
@@ -109,9 +109,11 @@ class Labels:
         known = np.array([*self.classes] + ([] if self.ignore is None else [self.ignore]))
         index = np.array([*range(len(self.classes))] + ([] if self.ignore is None else [ignore_as]), dtype)
         order = np.argsort(known)
-        return index[order][np.searchsorted(known[order], array)]
+        classes: NDArray[Any] = index[order][np.searchsorted(known[order], array)]
+        return classes
 
     def from_classes(self, classes: NDArray[np.integer]) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Class indices 0…K-1 → values, in the smallest unsigned type that holds them."""
         dtype = np.uint8 if self.classes[-1] <= 255 else np.uint16
-        return np.array(self.classes, dtype)[classes]
+        values: NDArray[Any] = np.array(self.classes, dtype)[classes]
+        return values

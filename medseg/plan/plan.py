@@ -1,12 +1,12 @@
 """The decision: everything that training and prediction do with a data set, as one frozen value.
 
-A `Plan` follows from a fingerprint by `plan.rules`, is written to `plan.json`, travels in the model and says all that is
-needed to repeat it. Axes: `slice_axis`, `mirror_axes` and `preprocessing` speak of the plan grid (canonical RAS i, j, k);
-`patch` and the network's kernels and strides have one number for each axis that the network sees, which for a 2-D plan
-leaves the slice axis out.
+A `Plan` follows from a fingerprint by `plan.rules`, is written to `plan.json`, travels in the model and says all that
+is needed to repeat it. Axes: `slice_axis`, `mirror_axes` and `preprocessing` speak of the plan grid (canonical RAS
+i, j, k); `patch` and the network's kernels and strides have one number for each axis that the network sees, which for
+a 2-D plan leaves the slice axis out.
 """
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,9 +14,18 @@ from medseg.config.network import NetworkSpec
 from medseg.core.labels import Labels
 from medseg.transforms.preprocessing import Preprocessing
 
-__all__ = ["PLAN_SCHEMA", "Plan", "Schedule"]
+__all__ = ["PLAN_SCHEMA", "Correction", "Plan", "Schedule"]
 
-PLAN_SCHEMA = "medseg/plan/1"
+PLAN_SCHEMA: Final = "medseg/plan/1"
+
+
+class Correction(BaseModel):
+    """From step `at` on a run has `steps` steps in all: the machine turned out slower (or faster) than measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: int = Field(ge=0)
+    steps: int = Field(ge=1)
 
 
 class Schedule(BaseModel):
@@ -28,7 +37,8 @@ class Schedule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(ge=1)
-    epochs: int = Field(ge=1)
+    corrections: tuple[Correction, ...] = ()
+    seed: int = 0
     arithmetic: Literal["float32", "bfloat16", "float16"]
     memory_format: Literal["channels_first", "channels_last"]
     device: str

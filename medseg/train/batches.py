@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medseg.plan.plan import Plan
+from medseg.predict.windows import window_box
 from medseg.train.cache import Cache, CachedCase
 
 __all__ = ["PatchBatches", "step_generator"]
@@ -33,11 +34,13 @@ class PatchBatches(Dataset[Batch]):
         self._plan = plan
         self._foreground = foreground
         self._seed = seed
-        self._box = _box(plan)
+        self._box = window_box(plan.patch, plan.slice_axis)
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self._seed, step))
-        images, classes = zip(*(self._patch(self._case(step, slot), rng) for slot in range(self._plan.batch)), strict=True)
+        images, classes = zip(
+            *(self._patch(self._case(step, slot), rng) for slot in range(self._plan.batch)), strict=True
+        )
         return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(classes))
 
     def _case(self, step: int, slot: int) -> CachedCase:
@@ -59,14 +62,6 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     """The source of all random numbers of one step's augmentation, on the CPU, the same on every device."""
     words = np.random.SeedSequence((seed, 2, step)).generate_state(2)
     return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
-
-
-def _box(plan: Plan) -> tuple[int, int, int]:
-    """The patch along the three plan-grid axes, 1 along the slice axis of a 2-D plan."""
-    box = [1, 1, 1]
-    for axis, side in zip(plan.network_axes, plan.patch, strict=True):
-        box[axis] = side
-    return box[0], box[1], box[2]
 
 
 def _start(

@@ -48,7 +48,9 @@ def draw_curves(path: Path, epochs: Sequence[EpochEnded]) -> None:
         right = upper.twinx()
         right.plot(*zip(*validated, strict=True), "o-", color="#c4571a", label="validation Dice")
         right.set(ylim=(0, 1), ylabel="mean Dice")
-        right.annotate(f"{validated[-1][1]:.3f}", validated[-1], xytext=(-4, -12), textcoords="offset points", ha="right")
+        right.annotate(
+            f"{validated[-1][1]:.3f}", validated[-1], xytext=(-4, -12), textcoords="offset points", ha="right"
+        )
     figure.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.0), frameon=False)
     lower.plot(steps, [epoch.learning_rate for epoch in epochs], color="#555555")
     lower.set(xlabel="step", ylabel="learning rate", ylim=(0, None))

@@ -1,7 +1,7 @@
-"""How MONAI reads with our door: the reader, the data set of prepared cases and the loaders of training.
+"""How MONAI reads with our door: the reader, the preparing of cases and the loader of batches.
 
 `MedsegReader` is `medseg.io` behind MONAI's `ImageReader`, so any MONAI pipeline reads what medseg reads, with the same
-refusals. It is how training reads: `PreparedCases` loads with it, checks that image and label belong together and
+refusals. It is how training reads: `Prepare` loads image and label map with it, checks that they belong together and
 brings both to the plan grid. Everything is picklable, so loaders work with spawned processes; the default is none.
 """
 
@@ -10,10 +10,179 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from monai.data import DataLoader, ImageReader, MetaTensor
+from monai.data import Dataset as MonaiDataset
+from monai.transforms import LoadImage, Transform
 from numpy.typing import NDArray
+from torch.utils.data import Sampler
 
+from medseg import io
+from medseg.core.errors import InputError
+from medseg.core.events import CaseRead, Event
 from medseg.core.geometry import Geometry
-from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta, Volume
-from medseg.data.cases import read_case
+from medseg.data.cases import read_image, together
+from medseg.data.dataset import Case, Dataset
+from medseg.io.options import ReadOptions
+from medseg.plan.plan import Plan
+from medseg.train.batches import Batch, PatchBatches
+from medseg.train.cache import Cache
+from medseg.transforms.preprocess import preprocess, preprocess_labels
+
+__all__ = ["MedsegReader", "Prepare", "batch_loader", "prepare"]
+
+IGNORED = 255
+"""The class index of voxels that no loss sees."""
+
+MORE_BATCHES = 4
+"""A loader offers this many times the steps that are planned: a correction may lengthen a run."""
+
+
+class MedsegReader(ImageReader):  # type: ignore[misc]  # MONAI has no types
+    """MONAI's view of `medseg.io.read` and `read_labels`.
+
+    `get_data` gives the array (channels, i, j, k) and the metadata that MONAI understands: "affine" (RAS+, mm),
+    "spatial_shape", "original_channel_dim" 0, and "placed". Several files are the channels of one case.
+    """
+
+    def __init__(self, options: ReadOptions | None = None, labels: bool = False, stacked: bool = False) -> None:
+        """A reader.
+
+        Args:
+            options: How a file that leaves a choice is read.
+            labels: Whether files are label maps: whole numbers, one channel.
+            stacked: Whether a 4-D file holds channels, as in MSD data sets.
+        """
+        self._options = options or ReadOptions()
+        self._labels = labels
+        self._stacked = stacked
+
+    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
+        return all(io.kind_of(Path(name)) is not None for name in _names(filename))
+
+    def read(self, data: Sequence[str] | str, **_: Any) -> Volume | LabelMap:  # noqa: ANN401  MONAI passes what it likes
+        paths = tuple(Path(name) for name in _names(data))
+        if self._labels:
+            return io.read_labels(paths[0], self._options)
+        return read_image(Case(io.stem(paths[0]), paths, stacked=self._stacked), self._options)
+
+    def get_data(self, img: Volume | LabelMap) -> tuple[NDArray[Any], dict[str, Any]]:
+        array = img.array[None] if isinstance(img, LabelMap) else img.array
+        return array, {
+            "affine": np.array(img.geometry.affine),
+            "spatial_shape": np.array(img.geometry.shape),
+            "original_channel_dim": 0,
+            "placed": img.meta.placed,
+        }
+
+
+class Prepare(Transform):  # type: ignore[misc]  # MONAI has no types
+    """A MONAI transform from the paths of a case to its image and classes on the plan grid.
+
+    {"case": id, "image": [paths], "label": path} → {"case", "image": float32 (c, i, j, k), "classes": (i, j, k)}.
+    """
+
+    def __init__(self, plan: Plan, options: ReadOptions, stacked: bool) -> None:
+        self._plan = plan
+        self._load = LoadImage(image_only=True, dtype=None)
+        self._image_reader = MedsegReader(options, stacked=stacked)
+        self._label_reader = MedsegReader(options, labels=True)
+
+    def __call__(self, paths: dict[str, Any]) -> dict[str, Any]:
+        image = _volume(self._load(paths["image"], self._image_reader))
+        label_map = _label_map(self._load(paths["label"], self._label_reader))
+        labels = self._plan.label_names
+        image, label_map, _ = together(image, label_map, labels, paths["case"])
+        array, classes = prepared(image, label_map, self._plan)
+        return {"case": paths["case"], "image": array, "classes": classes}
+
+
+def prepared(image: Volume, label_map: LabelMap, plan: Plan) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Image and class indices of a case on the plan grid; what is to be ignored is 255."""
+    how = plan.preprocessing
+    classes = plan.label_names.to_classes(label_map.array, ignore_as=IGNORED)
+    on_plan_grid = preprocess_labels(classes, label_map.geometry, how, plan.network.n_classes)
+    return preprocess(image, how).array, on_plan_grid
+
+
+def prepare(
+    dataset: Dataset, ids: Sequence[str], plan: Plan, options: ReadOptions, cache: Cache, workers: int
+) -> Iterator[Event]:
+    """Fill the cache with the cases that it lacks; yields `CaseRead` for each.
+
+    Raises:
+        InputError: A case cannot be read any more.
+    """
+    missing = set(cache.missing(ids))
+    cases = [case for case in dataset.cases if case.id in missing]
+    transform = Prepare(plan, options, stacked=any(case.stacked for case in cases))
+    items = [{"case": c.id, "image": [str(p) for p in c.images], "label": str(c.label)} for c in cases]
+    loader = _loader(MonaiDataset(items, transform), workers, sampler=None)
+    for done, item in enumerate(_unwrapped(loader), start=1):
+        rng = np.random.default_rng([*item["case"].encode()])
+        cache.put(item["case"], item["image"], item["classes"], rng)
+        yield CaseRead(item["case"], done, len(items), "preparing")
+
+
+def batch_loader(batches: PatchBatches, first_step: int, last_step: int, workers: int) -> Iterator[Batch]:
+    """The batches of all steps from `first_step` on, drawn ahead by `workers` processes."""
+    return iter(_loader(batches, workers, _Steps(first_step, last_step * MORE_BATCHES)))
+
+
+class _Steps(Sampler[int]):
+    """Step numbers in order."""
+
+    def __init__(self, first: int, stop: int) -> None:
+        self._range = range(first, stop)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._range)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+
+def _loader(dataset: Any, workers: int, sampler: Sampler[int] | None) -> Any:  # noqa: ANN401  MONAI has no types
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        multiprocessing_context="spawn" if workers else None,
+    )
+
+
+def _as_it_is(item: Any) -> Any:  # noqa: ANN401  a batch is made whole by its data set
+    return item
+
+
+def _unwrapped(loader: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  MONAI has no types
+    """What a loader gives, with our own errors as they were before MONAI wrapped them."""
+    try:
+        yield from loader
+    except RuntimeError as wrapped:
+        cause: BaseException | None = wrapped
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+def _names(filename: Sequence[str] | str) -> list[str]:
+    return [str(filename)] if isinstance(filename, str | Path) else [str(name) for name in filename]
+
+
+def _volume(image: MetaTensor) -> Volume:
+    array = image.as_tensor().numpy()
+    return Volume(array, Geometry(array.shape[1:], _affine(image)), Meta(placed=bool(image.meta["placed"])))
+
+
+def _label_map(image: MetaTensor) -> LabelMap:
+    array = image.as_tensor().numpy()[0]
+    return LabelMap(array, Geometry(array.shape, _affine(image)), None, Meta(placed=bool(image.meta["placed"])))
+
+
+def _affine(image: MetaTensor) -> NDArray[np.float64]:
+    return np.asarray(image.meta["affine"], dtype=np.float64)

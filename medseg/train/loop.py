@@ -17,9 +17,10 @@ from medseg.config.schema import TrainingConfig
 from medseg.core.errors import InputError
 from medseg.core.events import EpochEnded, Event, StepEnded, Warned
 from medseg.nn.losses import SegmentationLoss
+from medseg.plan.plan import Correction
 from medseg.train.batches import Batch, step_generator
 from medseg.train.measure import Arithmetic
-from medseg.train.schedule import Correction, corrected_steps, learning_rate, progress
+from medseg.train.schedule import corrected_steps, learning_rate, progress
 from medseg.transforms.augment import Augmenter
 
 __all__ = ["Learner", "Race", "fit"]
@@ -122,7 +123,7 @@ class Learner:
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
-        # The first weights are noise: an average over the last tenth of the steps forgets them (as in TensorFlow's EMA).
+        # The first weights are noise: a short average forgets them (the warm-up of TensorFlow's moving average).
         decay = min(self.training.ema, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.network.parameters()), 1 - decay)
         for averaged, current in zip(self.ema.buffers(), self.network.buffers(), strict=True):

@@ -8,11 +8,10 @@ still ends at 1, so the learning rate ends at its floor whatever the machine did
 from math import cos, pi
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from medseg.config.schema import TrainingConfig
+from medseg.plan.plan import Correction
 
-__all__ = ["Correction", "augmentation_strength", "corrected_steps", "learning_rate", "progress", "steps_within"]
+__all__ = ["augmentation_strength", "corrected_steps", "learning_rate", "progress", "steps_within"]
 
 PEAK = {"adamw": 5e-3, "sgd": 1e-2}
 """Peak learning rate of each optimiser where the user names none."""
@@ -28,15 +27,6 @@ LIGHT_AUGMENTATION = 0.35
 
 SMALL_ERROR = 0.03
 """A projected end within this share of the budget is left alone."""
-
-
-class Correction(BaseModel):
-    """From step `at` on the run has `steps` steps in all: the machine turned out slower (or faster) than measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    at: int = Field(ge=0)
-    steps: int = Field(ge=1)
 
 
 def steps_within(seconds: float, seconds_per_step: float, least: int = 20) -> int:

@@ -1,0 +1,157 @@
+"""The command: its verbs, and how every way to end becomes a sentence and an exit code.
+
+0 done · 1 done, but some cases failed · 2 wrong use · 3 unusable data · 4 the machine cannot
+70 a defect of medseg (one line, and the file with the traceback) · 130 Ctrl-C · 143 SIGTERM
+"""
+
+import errno
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from medseg._version import __version__
+from medseg.cli import evaluate, predict, sample, train
+from medseg.core.errors import MedsegError
+
+__all__ = ["app", "main"]
+
+DEFECT = 70
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+app = typer.Typer(
+    name="medseg",
+    help="Train a U-Net on scans and masks, predict masks for new scans, and judge them against ground truth.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.command)
+app.command("predict")(predict.command)
+app.command("evaluate")(evaluate.command)
+app.command("sample")(sample.command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"medseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Train a U-Net on scans and masks, predict masks for new scans, and judge them against ground truth."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, on its way up like a Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave the process with the exit code of the contract."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; what it raises becomes a sentence on standard error and the exit code that is returned."""
+    try:
+        result = typer.main.get_command(app).main(list(arguments), prog_name="medseg", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as help_wanted:
+        print(help_wanted.format_message())
+        return 2
+    except click.ClickException as wrong:
+        return _say(_click_sentence(wrong), 2)
+    except (click.exceptions.Abort, KeyboardInterrupt) as stop:
+        return _say("Stopped.", 143 if isinstance(stop, Terminated) else 130)
+    except MedsegError as error:
+        _trace_if_wanted(arguments)
+        return _say(str(error), error.exit_code)
+    except BrokenPipeError:
+        # Who reads us has had enough (`| head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        _trace_if_wanted(arguments)
+        return _say("The memory of this machine is not enough. Give a smaller patch or batch, or fewer --jobs.", 4)
+    except OSError as error:
+        _trace_if_wanted(arguments)
+        return _os_error(error, arguments)
+    except Exception as error:  # noqa: BLE001  # the last boundary: a defect of ours ends in one line, too
+        return _defect(error, arguments)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _click_sentence(wrong: click.ClickException) -> str:
+    where = f" (see medseg {wrong.ctx.info_name} --help)" if getattr(wrong, "ctx", None) and wrong.ctx.parent else ""
+    return wrong.format_message().rstrip(".") + where + "."
+
+
+def _os_error(error: OSError, arguments: Sequence[str]) -> int:
+    name = f"{error.filename}: " if error.filename else ""
+    if error.errno in NO_SPACE:
+        return _say(f"{name}the disk is full. Free some space and run the command again.", 4)
+    if isinstance(error, PermissionError):
+        return _say(f"{name}permission denied. Choose a place that you may read and write.", 4)
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return _say(f"{name}{(error.strerror or 'no such file').lower()}.", 2)
+    return _defect(error, arguments)
+
+
+def _defect(error: Exception, arguments: Sequence[str]) -> int:
+    if _out_of_memory(error):
+        _trace_if_wanted(arguments)
+        return _say("The memory of the device is not enough. Give a smaller plan.patch or plan.batch (--set).", 4)
+    if _wants_trace(arguments):
+        traceback.print_exc()
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    with tempfile.NamedTemporaryFile(
+        "w", prefix=f"medseg-defect-{stamp}-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(f"medseg {__version__}, Python {sys.version}\n{' '.join(arguments)}\n\n{traceback.format_exc()}")
+    return _say(
+        f"This is a defect of medseg ({type(error).__name__}). {Path(file.name)} holds what happened; "
+        "please report it with that file.",
+        DEFECT,
+    )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether torch ran out of memory; by name, since torch may not have been imported."""
+    text = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: not enough memory" in text
+
+
+def _wants_trace(arguments: Sequence[str]) -> bool:
+    short = sum(a.count("v") for a in arguments if a.startswith("-") and not a.startswith("--") and set(a[1:]) == {"v"})
+    return short + list(arguments).count("--verbose") >= 2
+
+
+def _trace_if_wanted(arguments: Sequence[str]) -> None:
+    if _wants_trace(arguments):
+        traceback.print_exc()
+
+
+def _say(sentence: str, exit_code: int) -> int:
+    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
+    print(f"{red}{sentence}{plain}", file=sys.stderr)
+    return exit_code

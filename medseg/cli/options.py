@@ -1,0 +1,151 @@
+"""The options that all verbs share, added to a command by one decorator, and the words that options are written in."""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from medseg.core.errors import UsageError
+
+__all__ = ["Shared", "parse_bytes", "parse_pairs", "parse_seconds", "shared_options"]
+
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+_option = functools.partial(typer.Option, rich_help_panel="Shared options")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every verb is told alike.
+
+    Attributes:
+        verbose: How much more to say; from 2 on errors come with their traceback.
+        quiet: Say nothing but errors and the result.
+        json: One JSON object a line on standard output; the screen moves to standard error.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        jobs: Processes or threads that work side by side; None is as many as there are cores.
+        max_memory_bytes: What the command may take; None leaves it to the machine.
+        seed: Of everything random; None is the configuration's, 0.
+        read: How a file that leaves a choice is read: KEY → VALUE.
+    """
+
+    verbose: int
+    quiet: bool
+    json: bool
+    device: str
+    jobs: int | None
+    max_memory_bytes: int | None
+    seed: int | None
+    read: dict[str, str]
+
+
+def _signature(
+    *,
+    verbose: Annotated[
+        int,
+        _option("-v", "--verbose", count=True, envvar="MEDSEG_VERBOSE", help="Say more; -vv adds tracebacks."),
+    ] = 0,
+    quiet: Annotated[
+        bool, _option("-q", "--quiet", envvar="MEDSEG_QUIET", help="Say only errors and the result.")
+    ] = False,
+    json_lines: Annotated[
+        bool, _option("--json", envvar="MEDSEG_JSON", help="One JSON object a line on standard output.")
+    ] = False,
+    device: Annotated[
+        str,
+        _option("--device", metavar="auto|cpu|cuda|cuda:N|mps", envvar="MEDSEG_DEVICE", help="Where to compute."),
+    ] = "auto",
+    jobs: Annotated[
+        int | None,
+        _option("--jobs", min=1, metavar="N", envvar="MEDSEG_JOBS", help="How many at once; default: the cores."),
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        _option("--max-memory", metavar="8G", envvar="MEDSEG_MAX_MEMORY", help="Memory the command may take."),
+    ] = None,
+    seed: Annotated[
+        int | None, _option("--seed", min=0, metavar="N", envvar="MEDSEG_SEED", help="Seed of everything random.")
+    ] = None,
+    read: Annotated[
+        list[str] | None,
+        _option("--read", metavar="KEY=VALUE", help="How to read what leaves a choice, e.g. geometry=sform; repeatable."),
+    ] = None,
+) -> Shared:
+    """The shared options as typer shall see them, and as one value."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise UsageError(f"--device {device!r} is not known: use auto, cpu, cuda, cuda:N (one GPU) or mps.")
+    return Shared(
+        verbose=verbose,
+        quiet=quiet,
+        json=json_lines,
+        device=device,
+        jobs=jobs,
+        max_memory_bytes=None if max_memory is None else parse_bytes(max_memory),
+        seed=seed,
+        read=parse_pairs(read or [], "--read"),
+    )
+
+
+def shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the shared options; it takes them as one value, its keyword `shared`.
+
+    Typer reads a command's signature: the decorated one shows the command's own parameters, then the shared ones.
+    """
+    ours = inspect.signature(_signature).parameters
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "shared"]
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:  # noqa: ANN401  whatever the command line says
+        shared = _signature(**{name: given.pop(name) for name in ours})
+        command(**given, shared=shared)
+
+    parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *ours.values()]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what inspect looks for
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapper
+
+
+def parse_seconds(text: str, option: str) -> float:
+    """A duration such as "90s", "15m", "2h", "1h30m" in seconds.
+
+    >>> parse_seconds("1h30m", "--budget")
+    5400.0
+    """
+    pattern = r"(\d+(?:\.\d+)?)\s*([smhd])"
+    cleaned = text.strip().lower()
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in re.findall(pattern, cleaned))
+    if re.sub(pattern, "", cleaned).strip() or seconds <= 0:
+        raise UsageError(f"{option} {text!r} is no duration: write 90s, 15m, 2h or 1h30m.")
+    return seconds
+
+
+def parse_bytes(text: str) -> int:
+    """An amount of memory such as "8G" or "500M" in bytes.
+
+    >>> parse_bytes("2G")
+    2147483648
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    if not found or float(found[1]) <= 0:
+        raise UsageError(f"--max-memory {text!r} is no amount of memory: write 8G or 500M.")
+    return int(float(found[1]) * _UNITS_BYTES[found[2].upper()])
+
+
+def parse_pairs(pairs: list[str], option: str) -> dict[str, str]:
+    """KEY=VALUE arguments as a mapping; the later of two wins.
+
+    >>> parse_pairs(["geometry=sform"], "--read")
+    {'geometry': 'sform'}
+    """
+    result = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"{option} {pair!r} is not of the form KEY=VALUE.")
+        result[key.strip()] = value.strip()
+    return result

@@ -1,0 +1,252 @@
+"""Listeners for events: a Rich progress display on a terminal, a plain line now and then elsewhere, JSON on request.
+
+Work is a generator of events; `follow` passes each to the listeners and hands back the last one, `Finished`. With
+`--json` the objects go to standard output and the screen to standard error. `NO_COLOR`, `TERM=dumb` and pipes are
+respected.
+"""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from medseg.cli.options import Shared
+from medseg.core.events import (
+    CaseFailed,
+    CasePredicted,
+    CaseRead,
+    CaseScored,
+    EpochEnded,
+    Event,
+    Finished,
+    Noted,
+    Planned,
+    StepEnded,
+    Validated,
+    Warned,
+    record,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+__all__ = ["StopSwitch", "console", "duration", "follow"]
+
+PLAIN_EVERY_S = 60.0
+"""Without a terminal, work in progress says a line a minute …"""
+
+PLAIN_FIRST_S = 8.0
+"""… and the first one within ten seconds."""
+
+
+class Listener(Protocol):
+    """Something that hears events, in order, from its `__enter__` to its `__exit__`."""
+
+    def __enter__(self) -> "Listener": ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def hear(self, event: Event) -> None: ...
+
+
+def console(shared: Shared) -> "Console":
+    """Where the screen is: standard output, or standard error when standard output carries JSON."""
+    from rich.console import Console
+
+    return Console(stderr=shared.json, highlight=False, soft_wrap=True)
+
+
+def follow(events: Iterable[Event], shared: Shared) -> Finished | None:
+    """Work through `events`, showing them as the options say; returns the last `Finished`, None if there was none."""
+    finished = None
+    listeners = _listeners(shared)
+    with ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
+        for event in events:
+            for listener in listeners:
+                listener.hear(event)
+            if isinstance(event, Finished):
+                finished = event
+    return finished
+
+
+def duration(seconds: float) -> str:
+    """A duration for people.
+
+    >>> duration(42), duration(600), duration(5400)
+    ('42 s', '10 min', '1 h 30 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class StopSwitch:
+    """Ctrl-C and SIGTERM as a question that long work asks between two steps; the second signal stops at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        return 143 if self.signal == signal.SIGTERM else 130
+
+    @contextmanager
+    def armed(self) -> Iterator["StopSwitch"]:
+        """Take the two signals over for the length of a block."""
+        before = {number: signal.signal(number, self._press) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _press(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+        print("\nStopping after the step in flight; once more to stop at once.", file=sys.stderr)
+
+
+def _listeners(shared: Shared) -> list[Listener]:
+    listeners: list[Listener] = [_JsonLines()] if shared.json else []
+    if shared.quiet:
+        return listeners
+    out = console(shared)
+    return [*listeners, _Display(out, shared) if out.is_terminal and not out.is_dumb_terminal else _Plain(out, shared)]
+
+
+class _Silent:
+    def __enter__(self) -> "_Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class _JsonLines(_Silent):
+    def hear(self, event: Event) -> None:
+        print(json.dumps(record(event), ensure_ascii=False), flush=True)
+
+
+class _Plain(_Silent):
+    """One line for what matters, and one a minute for what goes on."""
+
+    def __init__(self, out: "Console", shared: Shared) -> None:
+        self._out = out
+        self._verbose = shared.verbose
+        self._begun = time.monotonic()
+        self._said = self._begun - PLAIN_EVERY_S + PLAIN_FIRST_S
+
+    def hear(self, event: Event) -> None:
+        line = _line(event)
+        if line is not None:
+            self._out.print(line, markup=False)
+            return
+        going_on = _progress_line(event)
+        now = time.monotonic()
+        if going_on is not None and (now - self._said >= PLAIN_EVERY_S or self._verbose > 1):
+            self._said = now
+            self._out.print(going_on, markup=False)
+
+
+class _Display:
+    """Bars on a terminal; lines that matter scroll by above them."""
+
+    def __init__(self, out: "Console", shared: Shared) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._out = out
+        self._verbose = shared.verbose
+        self._tasks: dict[str, TaskID] = {}
+        self._progress: Progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=out,
+            transient=False,
+        )
+
+    def __enter__(self) -> "_Display":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def hear(self, event: Event) -> None:
+        match event:
+            case CaseRead(phase=phase, done=done, total=total):
+                self._move(phase.capitalize(), done, total)
+            case StepEnded(step=step, steps=steps, loss=loss):
+                self._move("Training", step, steps, "" if loss is None else f"loss {loss:.3f}")
+            case CasePredicted(case=case, done=done, total=total):
+                self._move("Predicting", done, total, case)
+            case CaseScored(case=case, done=done, total=total):
+                self._move("Comparing", done, total, case)
+            case _:
+                pass
+        line = _line(event)
+        if line is not None:
+            self._progress.console.print(line, markup=False, style="yellow" if isinstance(event, Warned) else None)
+
+    def _move(self, name: str, done: int, total: int, note: str = "") -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total, note=note)
+        self._progress.update(self._tasks[name], completed=done, total=total, note=note)
+
+
+def _line(event: Event) -> str | None:
+    """What everyone should read, wherever the screen is."""
+    match event:
+        case Noted(text=text):
+            return text
+        case Warned(text=text, case=case):
+            return f"Warning: {case}: {text}" if case else f"Warning: {text}"
+        case CaseFailed(case=case, reason=reason):
+            return f"Failed: {case}: {reason}"
+        case Planned(steps=steps, seconds_per_step=per_step, expected_s=expected):
+            return f"{steps} steps of {per_step:.2f} s; the expected end is in {duration(expected)}."
+        case Validated(step=step, dice=dice, n_cases=n, final=final):
+            which = "At the end" if final else f"At step {step}"
+            return f"{which}: mean Dice {dice:.3f} on {n} validation cases."
+        case _:
+            return None
+
+
+def _progress_line(event: Event) -> str | None:
+    """What goes on, for a log that nobody watches."""
+    match event:
+        case CaseRead(phase=phase, done=done, total=total):
+            return f"{phase.capitalize()}: {done} of {total} cases."
+        case StepEnded(step=step, steps=steps, loss=loss, remaining_s=remaining):
+            shown = "" if loss is None else f", loss {loss:.3f}"
+            return f"Training: step {step} of {steps}{shown}, {duration(remaining)} to go."
+        case CasePredicted(case=case, done=done, total=total, seconds=seconds):
+            return f"Predicted {case} in {seconds:.1f} s ({done} of {total})."
+        case CaseScored(done=done, total=total):
+            return f"Compared {done} of {total} cases."
+        case EpochEnded():
+            return None
+        case _:
+            return None

@@ -1,0 +1,143 @@
+"""`medseg train DATA -o RUN`: a model from a folder of scans and masks."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from medseg.cli.options import Shared, parse_seconds, shared_options
+from medseg.core.errors import UsageError
+from medseg.core.events import Finished
+
+if TYPE_CHECKING:
+    from medseg.config.schema import Config
+
+STARTED_S = time.monotonic()
+"""When this process began to be medseg: a budget covers starting up, too."""
+
+
+def _list_presets(wanted: bool) -> None:
+    if not wanted:
+        return
+    from medseg.config.load import list_presets
+
+    for name, purpose in list_presets().items():
+        print(f"{name:14} {purpose}")
+    raise typer.Exit
+
+
+@shared_options
+def command(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Data set folder: scans and masks.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="RUN", help="Folder for the run.")] = None,
+    config: Annotated[
+        str | None, typer.Option("-c", "--config", metavar="PRESET|FILE", help="A preset's name or a YAML file.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; repeatable.")
+    ] = None,
+    fold: Annotated[str, typer.Option("--fold", metavar="0|1|…|all", help="Which fold validates.")] = "0",
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="15m|2h", help="Time for all of it. Default: 1 h on a CPU, 2 h on a GPU."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs instead of a budget.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad cases out instead of stopping.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print fingerprint, plan, network, memory and speed; write nothing.")
+    ] = False,
+    list_presets: Annotated[
+        bool,
+        typer.Option("--list-presets", callback=_list_presets, is_eager=True, help="List the presets and leave."),
+    ] = False,
+    *,
+    shared: Shared,
+) -> None:
+    """Train a model on a folder of scans and masks."""
+    if out is None and not dry_run:
+        raise UsageError("medseg train needs a folder for the run: give -o RUN (or --dry-run to see the plan only).")
+    if resume and (config or set_):
+        raise UsageError("A run keeps its configuration: --resume goes without --config and --set.")
+    from medseg.train.setup import TrainOptions
+
+    options = TrainOptions(
+        config=_config(config, set_ or [], epochs, shared),
+        fold=_fold(fold),
+        budget_s=None if budget is None else parse_seconds(budget, "--budget"),
+        resume=resume,
+        skip_bad=skip_bad,
+        device=shared.device,
+        threads=shared.jobs,
+        used_s=time.monotonic() - STARTED_S,
+    )
+    if dry_run:
+        _dry_run(data, options, shared)
+    elif out is not None:
+        _train(data, out, options, shared)
+
+
+def _train(data: Path, out: Path, options: Any, shared: Shared) -> None:
+    from medseg.cli.screen import StopSwitch, console, duration, follow
+    from medseg.train.run import train
+
+    with StopSwitch().armed() as stop:
+        finished = follow(train(data, out, options, stop), shared)
+    if finished is None:
+        return
+    if finished.summary.get("interrupted"):
+        console(shared).print(
+            f"Stopped after step {finished.summary['step']} of {finished.summary['steps']}; all of it is saved. "
+            f"Go on with: medseg train {data} -o {out} --resume",
+            markup=False,
+        )
+        raise typer.Exit(stop.exit_code)
+    if not shared.quiet:
+        console(shared).print(_closing(finished, out, duration(finished.elapsed_s)), markup=False)
+
+
+def _closing(finished: Finished, out: Path, took: str) -> str:
+    summary = finished.summary
+    lines = [f"Trained {summary['steps']} steps ({summary['pflop']:.3f} PFLOP, {summary['arithmetic']}) in {took}."]
+    headline = summary["validation"].get("headline", {})
+    if headline.get("dice") is not None:
+        lines.append(
+            f"Validation Dice {headline['dice']:.3f}; all figures: {out / f'fold_{summary['fold']}' / 'validation'}"
+        )
+    lines.append(f"The model is {out / 'model'}. Now: medseg predict SCANS -m {out} -o OUT")
+    return "\n".join(lines)
+
+
+def _config(source: str | None, overrides: list[str], epochs: int | None, shared: Shared) -> "Config":
+    """The configuration with what the shared options and `--epochs` say; later wins."""
+    from medseg.config.load import load_config
+
+    config = load_config(source, overrides)
+    if shared.seed is not None:
+        config = config.model_copy(update={"seed": shared.seed})
+    if shared.read:
+        data = config.data.model_copy(update={"read": {**config.data.read, **shared.read}})
+        config = config.model_copy(update={"data": data})
+    if epochs is not None:
+        training = config.training.model_copy(update={"epochs": epochs})
+        config = config.model_copy(update={"training": training})
+    return config
+
+
+def _fold(text: str) -> int | Literal["all"]:
+    if text == "all":
+        return "all"
+    if not text.isdecimal():
+        raise UsageError(f"--fold {text!r} is no fold: give a number from 0 on, or all.")
+    return int(text)
+
+
+def _dry_run(data: Path, options: Any, shared: Shared) -> None:
+    from medseg.cli.screen import console, follow
+    from medseg.train.dry_run import DryRun, dry_run
+
+    found: list[DryRun] = []
+    follow(_kept(dry_run(data, options), found), shared)
+    if not shared.json:
+        _show(found[0], console(shared))

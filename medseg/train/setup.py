@@ -1,0 +1,182 @@
+"""From a folder and wishes to everything a race needs to start: cases, folds, a plan and the device.
+
+All that can be refused is refused here, before an hour is spent: each case is read once, all bad ones are listed
+together, and a run that exists is only continued when asked to.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from medseg.config.load import config_to_yaml, load_config
+from medseg.config.schema import Config
+from medseg.core.errors import InputError, UsageError
+from medseg.core.events import Event, Noted, Warned
+from medseg.core.labels import Labels
+from medseg.data.dataset import BadCase, Case, Dataset
+from medseg.data.fingerprint import Fingerprint, measure
+from medseg.data.layouts import open_dataset
+from medseg.data.splits import Fold, Splits, fold, load_splits, make_splits, save_splits
+from medseg.io.files import read_json, write_json, write_text
+from medseg.io.options import ReadOptions
+from medseg.plan.plan import Plan
+from medseg.plan.rules import DeviceFacts, make_plan
+from medseg.predict.device import resolve_device
+from medseg.train.folder import RunFolder
+from medseg.train.measure import free_memory_gib, layer_gflops
+
+__all__ = ["Setup", "TrainOptions", "refuse_wrong_folder", "resume", "set_up", "write_setup"]
+
+DEFAULT_BUDGET_S = {"cpu": 3600.0, "mps": 3600.0, "cuda": 7200.0}
+"""An hour on a CPU, two on a GPU, where the user names neither a budget nor epochs."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Everything that `medseg train` is told.
+
+    Attributes:
+        config: The configuration, whole.
+        fold: Which fold validates; "all" trains on every case and validates on none.
+        budget_s: Wall-clock seconds for all of it; None takes the default of the device (or `training.epochs`).
+        resume: Go on with the run in the folder.
+        skip_bad: Leave bad cases out instead of stopping.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        threads: Threads of the CPU that training uses; None leaves it to torch.
+        used_s: Seconds of the budget that were gone before the call (starting up).
+    """
+
+    config: Config = field(default_factory=Config)
+    fold: int | Literal["all"] = 0
+    budget_s: float | None = None
+    resume: bool = False
+    skip_bad: bool = False
+    device: str = "auto"
+    threads: int | None = None
+    used_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a race starts from."""
+
+    dataset: Dataset
+    labels: Labels
+    splits: Splits
+    fold: Fold
+    fingerprint: Fingerprint
+    plan: Plan
+    config: Config
+    read: ReadOptions
+    device: torch.device
+    budget_s: float | None
+    """None where the number of epochs was given."""
+
+    @property
+    def cases(self) -> dict[str, Case]:
+        return {case.id: case for case in self.dataset.cases}
+
+
+def set_up(data: Path, options: TrainOptions) -> Generator[Event, None, Setup]:
+    """Look at the data, choose folds and make a plan; nothing is written.
+
+    Raises:
+        InputError: The data cannot be used; every bad case is named.
+        PlanError: The configuration asks for what these data cannot give.
+        MachineError: The device is not there.
+    """
+    config = options.config
+    device = resolve_device(options.device)
+    read = ReadOptions.parse(config.data.read)
+    dataset = open_dataset(data, config.data)
+    yield from (Noted(note) for note in dataset.notes)
+    measured = yield from measure(dataset, read, seed=config.seed)
+    yield from _bad_cases(measured.bad, len(dataset.cases), options.skip_bad)
+    splits = make_splits(dataset, config.data.folds, config.seed).without({case.id for case in measured.bad})
+    chosen = fold(splits, options.fold)
+    yield from (Noted(note) for note in splits.notes)
+    if not chosen.validation:
+        yield Warned("No case is held out for validation: nothing will tell how good this model is.")
+    budget_s = options.budget_s
+    if budget_s is None and config.training.epochs is None:
+        budget_s = DEFAULT_BUDGET_S[device.type]
+    facts = DeviceFacts(device.type, layer_gflops(device), free_memory_gib(device))  # type: ignore[arg-type]  # resolve_device gives one of the three
+    plan = make_plan(measured.fingerprint, config, measured.labels, facts, budget_s or DEFAULT_BUDGET_S[device.type])
+    return Setup(dataset, measured.labels, splits, chosen, measured.fingerprint, plan, config, read, device, budget_s)
+
+
+def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Setup:
+    """What `set_up` found when the run began, from its folder: plan, folds and configuration stay as they were.
+
+    Raises:
+        UsageError: There is no run to go on with.
+        InputError: Cases that the run needs are gone.
+    """
+    if not folder.plan.is_file():
+        raise UsageError(f"{folder.root} holds no run to resume: it has no plan.json. Train without --resume first.")
+    config = load_config(folder.config)
+    plan = Plan.model_validate(read_json(folder.plan, "the plan of a run"))
+    fingerprint = Fingerprint.model_validate(read_json(folder.fingerprint, "the fingerprint of a data set"))
+    splits = load_splits(folder.splits)
+    chosen = fold(splits, options.fold)
+    dataset = open_dataset(data, config.data)
+    gone = sorted({*chosen.train, *chosen.validation} - {case.id for case in dataset.cases})
+    if gone:
+        raise InputError(
+            f"{len(gone)} cases of this run are no longer in {data} ({', '.join(gone[:5])}). "
+            "Give the data set that the run began with."
+        )
+    return Setup(
+        dataset=dataset,
+        labels=plan.label_names,
+        splits=splits,
+        fold=chosen,
+        fingerprint=fingerprint,
+        plan=plan,
+        config=config,
+        read=ReadOptions.parse(config.data.read),
+        device=resolve_device(options.device),
+        budget_s=plan.schedule.budget_s if plan.schedule else options.budget_s,
+    )
+
+
+def write_setup(setup: Setup, folder: RunFolder) -> None:
+    """What stands before the race begins; the plan comes last, so that its presence says that the rest is there."""
+    folder.fold_dir.mkdir(parents=True, exist_ok=True)
+    write_text(folder.config, config_to_yaml(setup.config))
+    write_json(folder.fingerprint, setup.fingerprint.to_json())
+    save_splits(folder.splits, setup.splits)
+    write_json(folder.plan, setup.plan.to_json())
+
+
+def refuse_wrong_folder(folder: RunFolder, wants_resume: bool) -> None:
+    """A run that exists is continued only with `--resume`, and nothing else is continued at all.
+
+    Raises:
+        UsageError: The folder and the wish do not fit.
+    """
+    root = folder.root
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is a file; give a folder for the run.")
+    if folder.plan.is_file() and not wants_resume:
+        raise UsageError(f"{root} already holds a run. Add --resume to go on with it, or give another folder with -o.")
+    if wants_resume and not folder.plan.is_file():
+        raise UsageError(f"{root} holds no run to resume: it has no plan.json. Train without --resume first.")
+    if not wants_resume and root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
+        raise UsageError(f"{root} is not empty and holds no run; give a new folder, so that nothing is mixed up.")
+
+
+def _bad_cases(bad: tuple[BadCase, ...], total: int, skip: bool) -> Generator[Event, None, None]:
+    if not bad:
+        return
+    if len(bad) == total:
+        raise InputError(f"None of the {total} cases can be used. The first: {bad[0].id}: {bad[0].reason}")
+    if not skip:
+        listed = "\n".join(f"  {case.id}: {case.reason}" for case in bad)
+        raise InputError(
+            f"{len(bad)} of {total} cases cannot be used:\n{listed}\nMend them, or leave them out with --skip-bad."
+        )
+    yield Warned(f"{len(bad)} of {total} cases are left out, as --skip-bad asks.")
