@@ -10,7 +10,7 @@ mask and image on each other too). Where both have codes and contradict each oth
 
 import gzip
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -24,7 +24,7 @@ from medseg._version import __version__
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry, Voxels
 from medseg.core.volume import LabelMap, Meta, Volume
-from medseg.io.options import ReadOptions
+from medseg.io.options import ReadOptions, channels_of_volumes
 from medseg.io.streams import ByteStream
 from medseg.io.values import Scaling, as_image, as_labels, check_real, label_dtype
 
@@ -235,17 +235,8 @@ def _n_channels(shape: Sequence[int], path: Path, options: ReadOptions) -> tuple
         return 1, None
     if len(shape) == 5 and shape[3] == 1:
         return shape[4], None
-    if len(shape) == 4 and options.volume is not None:
-        if options.volume >= shape[3]:
-            raise InputError(f"{path} has {shape[3]} volumes, counted from 0; there is no volume {options.volume}.")
-        return 1, options.volume
-    if len(shape) == 4 and options.channels == "last":
-        return shape[3], None
     if len(shape) == 4:
-        raise InputError(
-            f"{path} has {shape[3]} volumes; say --read channels=last if they are channels, "
-            "or --read volume=0 to take the first."
-        )
+        return channels_of_volumes(shape[3], path, options), options.volume
     raise InputError(f"{path} has the dimensions {tuple(shape)}; medseg reads three of space and one of channels.")
 
 
@@ -396,4 +387,4 @@ def _write_bytes(file: BinaryIO | gzip.GzipFile, header: nib.Nifti1Header, array
 
 
 def _with_warnings(meta: Meta, further: tuple[str, ...]) -> Meta:
-    return Meta(meta.kind, meta.placed, meta.header, meta.warnings + further)
+    return replace(meta, warnings=meta.warnings + further)

@@ -6,11 +6,12 @@ The options travel with a model, so that what was read one way in training is re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal, get_args
 
-from medseg.core.errors import UsageError
+from medseg.core.errors import InputError, UsageError
 
-__all__ = ["ReadOptions"]
+__all__ = ["ReadOptions", "channels_of_volumes"]
 
 _GeometryChoice = Literal["auto", "sform", "qform"]
 _ChannelsChoice = Literal["auto", "last"]
@@ -59,6 +60,24 @@ class ReadOptions:
         """What differs from the defaults, as KEY: VALUE; the inverse of `parse`."""
         values = {option.name: getattr(self, option.name) for option in fields(self)}
         return {name: str(value) for name, value in values.items() if value != getattr(_DEFAULTS, name)}
+
+
+def channels_of_volumes(n_volumes: int, path: Path, options: ReadOptions) -> int:
+    """How many channels an image of `n_volumes` > 1 volumes gives: all of them, one, or a refusal.
+
+    Raises:
+        InputError: The options do not say what the volumes are, or ask for one that is not there.
+    """
+    if options.volume is not None:
+        if options.volume >= n_volumes:
+            raise InputError(f"{path} has {n_volumes} volumes, counted from 0; there is no volume {options.volume}.")
+        return 1
+    if options.channels == "last":
+        return n_volumes
+    raise InputError(
+        f"{path} has {n_volumes} volumes; say --read channels=last if they are channels, "
+        "or --read volume=0 to take the first."
+    )
 
 
 def _check(key: str, value: str) -> None:

@@ -10,10 +10,12 @@ import zlib
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["ByteStream"]
+__all__ = ["ByteStream", "packed_size"]
 
 _CHUNK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
+_EITHER_WBITS = 47
+"""zlib's sign for a gzip or zlib header, told apart by itself; it then checks length and checksum."""
 
 
 class ByteStream:
@@ -71,3 +73,21 @@ class ByteStream:
             return b""
         self.position += len(piece)
         return piece
+
+
+def packed_size(path: Path, start: int) -> tuple[int, str | None]:
+    """How many bytes the gzip or zlib data from byte `start` on hold, and what is wrong with them (None: nothing)."""
+    inflate = zlib.decompressobj(_EITHER_WBITS)
+    n_bytes = 0
+    with path.open("rb") as file:
+        file.seek(start)
+        while not inflate.eof:
+            packed = inflate.unconsumed_tail or file.read(_CHUNK_BYTES)
+            try:
+                n_new = len(inflate.decompress(packed, _CHUNK_BYTES))
+            except zlib.error as error:
+                return n_bytes, f"the compressed data are wrong ({error})"
+            n_bytes += n_new
+            if not packed and not n_new:
+                return n_bytes, "the compressed data end too early"
+    return n_bytes, None
