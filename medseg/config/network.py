@@ -7,7 +7,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["NetworkSpec"]
+__all__ = ["NETWORK_NAMES", "NetworkSpec"]
+
+NETWORK_NAMES = ("unet", "dynunet", "basicunet", "segresnet", "attentionunet", "swinunetr", "mednext")
+"""What `name` may be: the rows of `nn.networks.NETWORKS`, listed here for those who must not load torch."""
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu"]
 Normalisation = Literal["instance", "batch", "group", "none"]
