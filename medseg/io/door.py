@@ -14,7 +14,7 @@ from medseg.core.errors import InputError, UsageError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io.files import replacing
-from medseg.io.kinds import READABLE, WRITABLE, kind_of
+from medseg.io.kinds import READABLE, WRITABLE, kind_of, suffix_of
 from medseg.io.options import ReadOptions
 
 __all__ = ["read", "read_geometry", "read_labels", "write"]
@@ -93,9 +93,9 @@ def write(thing: Volume | LabelMap, path: Path | str, *, like: Meta | None = Non
 
 
 def _writer(path: Path) -> Any:  # noqa: ANN401  a module
-    kind = kind_of(path.name)
-    if kind is None or kind == "dicom" or path.name.lower().endswith((".mhd", ".nhdr")):
-        raise UsageError(f"{path} has no suffix that medseg writes; use one of {WRITABLE}.")
+    kind = WRITABLE.get(suffix_of(path))
+    if kind is None:
+        raise UsageError(f"{path} has no suffix that medseg writes; use one of {', '.join(WRITABLE)}.")
     return import_module(_MODULES[kind])
 
 

@@ -58,12 +58,7 @@ def read_labels(path: Path, options: ReadOptions) -> LabelMap:
 def read_geometry(path: Path, options: ReadOptions) -> tuple[Geometry, int]:
     """Grid and number of channels; only the header is read."""
     header = read_text_header(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
+    reader = _opened(path)
     grid, _ = _place(reader, header, path, options)
     n_volumes = reader.GetSize()[3] if reader.GetDimension() == 4 else 1
     return grid, _n_channels(n_volumes, reader.GetNumberOfComponents(), path, options)
@@ -100,20 +95,30 @@ def _read_whole(path: Path, options: ReadOptions) -> tuple[NDArray[Any], Geometr
     """Voxels (c, i, j, k) as stored, their grid, and what is known of it."""
     header = read_text_header(path)
     check_voxels(header, path)
+    reader = _opened(path)
+    grid, meta = _place(reader, header, path, options)
     try:
-        image = sitk.ReadImage(str(path))
+        image = reader.Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    grid, meta = _place(image, header, path, options)
     stored = _channels_first(image, path, options)
     check_real(stored.dtype, str(path))
     return stored, grid, meta
 
 
-def _place(
-    image: sitk.Image | sitk.ImageFileReader, header: TextHeader, path: Path, options: ReadOptions
-) -> tuple[Geometry, Meta]:
-    """The grid in RAS and the conventions of the file, from a header or an image."""
+def _opened(path: Path) -> sitk.ImageFileReader:
+    """A reader that knows the header of a file and none of its voxels."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    return reader
+
+
+def _place(image: sitk.ImageFileReader, header: TextHeader, path: Path, options: ReadOptions) -> tuple[Geometry, Meta]:
+    """The grid in RAS and the conventions of the file, read from its header."""
     n_dims = image.GetDimension()
     if n_dims not in (2, 3, 4):
         raise InputError(f"{path} has {n_dims} dimensions; medseg reads two or three of space and one of channels.")

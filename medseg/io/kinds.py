@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medseg.core.errors import UsageError
 
-__all__ = ["READABLE", "WRITABLE", "kind_of", "looks_like_dicom", "stem", "suffix_for"]
+__all__ = ["READABLE", "WRITABLE", "kind_of", "looks_like_dicom", "stem", "suffix_for", "suffix_of"]
 
 _SUFFIXES: Mapping[str, str] = {
     ".nii.gz": "nifti",
@@ -33,16 +33,17 @@ _WRITTEN: Mapping[str, str] = {
     "nrrd": ".nrrd",
     "png": ".png",
     "tiff": ".tif",
-    "jpeg": ".jpg",
-    "bmp": ".bmp",
-    "dicom": ".dcm",
+    "jpeg": ".png",
+    "bmp": ".png",
+    "dicom": ".nii.gz",
 }
+"""Kind of the input → suffix of what is written for it: JPEG cannot hold labels, a DICOM series is no single file."""
 
 READABLE = ", ".join(suffix for suffix in _SUFFIXES if suffix != ".dcm") + " and DICOM"
 """For sentences: what can be read."""
 
-WRITABLE = ", ".join(suffix for suffix in _SUFFIXES if suffix not in (".dcm", ".mhd", ".nhdr"))
-"""For sentences: what can be written. Pairs of a header and a data file cannot be replaced as one, so they are not."""
+WRITABLE: Mapping[str, str] = {s: kind for s, kind in _SUFFIXES.items() if s in {*_WRITTEN.values(), ".nii", ".tiff"}}
+"""Suffix → kind of what can be written; pairs of a header and a data file are not, they cannot be replaced as one."""
 
 _PREAMBLE_BYTES = 128
 
@@ -55,7 +56,7 @@ def kind_of(path: Path | str) -> str | None:
     path = Path(path)
     if path.is_dir():
         return "dicom" if any(looks_like_dicom(file) for file in _candidates(path)) else None
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
     return "dicom" if looks_like_dicom(path) else None
@@ -68,20 +69,26 @@ def stem(path: Path | str) -> str:
     ('a.b', 'a', 'a.b')
     """
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     return path.name[: -len(suffix)] if suffix in _SUFFIXES else path.name
 
 
 def suffix_for(kind: str) -> str:
-    """The suffix of files that medseg writes of a kind.
+    """The suffix of the file that medseg writes for an input of a kind: its own, or what stands in for it.
 
-    >>> suffix_for("nifti")
-    '.nii.gz'
+    >>> suffix_for("nifti"), suffix_for("jpeg")
+    ('.nii.gz', '.png')
     """
     try:
         return _WRITTEN[kind]
     except KeyError:
         raise UsageError(f"'{kind}' is no kind of image; known are {', '.join(_WRITTEN)}.") from None
+
+
+def suffix_of(path: Path) -> str:
+    """The (double) suffix of a name in lower case, "" if there is none."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -108,9 +115,4 @@ def _begins_with_element(start: bytes) -> bool:
 def _candidates(folder: Path) -> list[Path]:
     """Visible files below a folder that may be DICOM: those that are not named as another kind."""
     files = (file for file in sorted(folder.rglob("*")) if not file.name.startswith("."))
-    return [file for file in files if _SUFFIXES.get(_suffix(file), "dicom") == "dicom"]
-
-
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+    return [file for file in files if _SUFFIXES.get(suffix_of(file), "dicom") == "dicom"]

@@ -1,0 +1,285 @@
+"""Two-dimensional pictures: PNG, TIFF, JPEG and BMP by Pillow; TIFF of several pages by tifffile.
+
+A picture is a volume of one slice, array (c, i, j, 0) with i = column and j = row: the picture's own array transposed.
+It has no place in space: identity affine, `placed` False, a "mm" is a pixel. Label pictures are taken by *index* where
+they have a palette, as they are where they are grey (0 and 255 become 0 and 1), and refused where they are lossy.
+"""
+
+import colorsys
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from medseg._version import __version__
+from medseg.core.errors import InputError
+from medseg.core.geometry import Geometry
+from medseg.core.labels import LARGEST_VALUE
+from medseg.core.volume import LabelMap, Meta, Volume
+from medseg.io.kinds import kind_of
+from medseg.io.options import ReadOptions
+from medseg.io.values import as_image, as_labels, label_dtype
+
+__all__ = ["palette", "read", "read_geometry", "read_labels", "write"]
+
+_GREY_MODES = frozenset({"1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+_COLOUR_MODES = frozenset({"LA", "RGB", "RGBA", "RGBX", "YCbCr", "P", "PA"})
+_EXIF_ORIENTATION = 274
+_PNG_SIGNATURE_BYTES = 8
+_GOLDEN_RATIO = 0.618034
+"""A turn of hue by it sets each further colour apart from all before."""
+
+
+def read(path: Path, options: ReadOptions) -> Volume:  # noqa: ARG001  the door's signature
+    """The picture in a file: one channel if it is grey (in whatever way it is stored), else red, green, blue."""
+    with _opened(path) as picture:
+        if picture is None or getattr(picture, "n_frames", 1) > 1:
+            planes = _tiff_planes(path)
+        else:
+            planes = _values(ImageOps.exif_transpose(picture), path)
+    array, mended = as_image(_channels_first(planes), str(path))
+    return Volume(array, _grid(array), Meta(kind_of(path) or "png", placed=False, warnings=mended))
+
+
+def read_labels(path: Path, options: ReadOptions) -> LabelMap:  # noqa: ARG001  the door's signature
+    """The label map in a picture, by index or grey value; {0, 255} is read as {0, 1}, with a note."""
+    with _opened(path) as picture:
+        if picture is None or getattr(picture, "n_frames", 1) > 1:
+            planes, is_indexed = _tiff_planes(path), False
+        else:
+            _check_label_picture(picture, path)
+            is_indexed = picture.mode in ("P", "1")
+            planes = np.asarray(picture) if is_indexed else _values(picture, path)
+    stored = _channels_first(planes)
+    if stored.shape[0] > 1:
+        raise InputError(_coloured(stored, path))
+    array, mended = as_labels(stored[0], str(path))
+    if not is_indexed:
+        array, noted = _white_is_one(array)
+        mended += noted
+    return LabelMap(array, _grid(array[None]), meta=Meta(kind_of(path) or "png", placed=False, warnings=mended))
+
+
+def read_geometry(path: Path, options: ReadOptions) -> tuple[Geometry, int]:
+    """Grid and number of channels; pixels are looked at only where a colour picture may be grey."""
+    with _opened(path) as picture:
+        is_plain = picture is not None and getattr(picture, "n_frames", 1) == 1 and picture.mode in _GREY_MODES
+        if picture is not None and is_plain:
+            width, height = picture.size
+            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            return Geometry((height, width, 1) if turned else (width, height, 1), np.eye(4)), 1
+    volume = read(path, options)
+    return volume.geometry, volume.n_channels
+
+
+def write(thing: Volume | LabelMap, path: Path, like: Meta, final: Path) -> None:  # noqa: ARG001  the door's signature
+    """Write to `path` (what will be `final`): PNG labels with a palette, index = label; TIFF in its own number type.
+
+    Raises:
+        InputError: The picture format cannot hold it: several slices in a PNG, real numbers in a PNG.
+    """
+    if isinstance(thing, LabelMap):
+        array = thing.array.astype(label_dtype(thing.array))[None]
+    else:
+        array = thing.array.astype(np.uint8) if thing.array.dtype.kind == "b" else thing.array
+    if kind_of(final) == "tiff":
+        _write_tiff(array, path)
+        return
+    _check_png(array, final)
+    picture = np.ascontiguousarray(array[..., 0].transpose(2, 1, 0))
+    if isinstance(thing, LabelMap) and array.dtype == np.uint8:
+        image = Image.frombytes("P", (picture.shape[1], picture.shape[0]), picture.tobytes())
+        image.putpalette(palette().tobytes())
+    else:
+        image = Image.fromarray(picture if picture.shape[2] == 3 else picture[..., 0])
+    image.save(path, "PNG")
+
+
+def palette() -> NDArray[np.uint8]:
+    """(256, 3) RGB colours of label values: 0 black, all others bright, neighbours far apart."""
+    colours: list[tuple[float, float, float]] = [(0.0, 0.0, 0.0)]
+    for value in range(1, 256):
+        hue = (value * _GOLDEN_RATIO) % 1
+        colours.append(colorsys.hsv_to_rgb(hue, (0.75, 0.5, 0.95)[value % 3], (1.0, 0.95, 0.8)[value // 3 % 3]))
+    return np.array([[round(255 * part) for part in colour] for colour in colours], np.uint8)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image | None]:
+    """The picture, or None for a TIFF that Pillow does not know (tifffile may).
+
+    Raises:
+        InputError: It is no picture, damaged, or too large to be read at once.
+    """
+    if kind_of(path) == "png":
+        _check_png_chunks(path)
+    try:
+        with warnings.catch_warnings():
+            # Above Pillow's limit it only warns, up to twice the limit: an error here, at the limit.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+            picture = Image.open(path)
+        with picture:
+            yield picture
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            f"{path} has more than the {Image.MAX_IMAGE_PIXELS:,} pixels that are read from a picture at once. "
+            "Cut it into tiles."
+        ) from error
+    except UnidentifiedImageError as error:
+        if kind_of(path) != "tiff":
+            raise InputError(f"{path} is not a picture: its content is no {kind_of(path)}.") from error
+        yield None
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise InputError(f"{path} is damaged ({error}). Copy it again.") from error
+
+
+def _check_png_chunks(path: Path) -> None:
+    """Every chunk's CRC, to the closing one: the decoder stops at the last row and would not see a changed byte.
+
+    Raises:
+        InputError: A chunk is cut or altered.
+    """
+    with path.open("rb") as file:
+        file.seek(_PNG_SIGNATURE_BYTES)
+        while len(head := file.read(8)) == 8:
+            body = file.read(int.from_bytes(head[:4], "big"))
+            if zlib.crc32(head[4:] + body) != int.from_bytes(file.read(4), "big"):
+                break
+            if head[4:] == b"IEND":
+                return
+        where = file.tell()
+    with path.open("rb") as file:
+        if file.read(4) != b"\x89PNG":
+            raise InputError(f"{path} is not a picture: its content is no png.")
+    raise InputError(f"{path} is damaged: a part that ends at byte {where} of {path.stat().st_size} is cut or altered.")
+
+
+def _values(picture: Image.Image, path: Path) -> NDArray[Any]:
+    """(rows, columns) of a grey picture, however it is stored, or (rows, columns, 3) of a coloured one."""
+    if picture.mode in _GREY_MODES:
+        return np.asarray(picture)
+    if picture.mode not in _COLOUR_MODES:
+        raise InputError(f"{path} is a {picture.mode} picture; convert it to grey or RGB.")
+    has_alpha = picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info
+    pixels = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
+    if has_alpha and np.ptp(pixels[..., 3]) > 0:
+        raise InputError(f"{path} has a transparency that differs from pixel to pixel; save it without transparency.")
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    is_grey = np.array_equal(red, green) and np.array_equal(green, blue)
+    return red if is_grey else pixels[..., :3]
+
+
+def _check_label_picture(picture: Image.Image, path: Path) -> None:
+    if kind_of(path) == "jpeg" or picture.format == "JPEG":
+        n_values = np.unique(np.asarray(picture.convert("L"))).size
+        raise InputError(f"{path} is a JPEG; its {n_values} grey values are compression noise, store labels as PNG.")
+    orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    if orientation != 1:
+        raise InputError(
+            f"{path} carries an EXIF orientation ({orientation}); whether it counts for labels is unclear. "
+            "Save it upright, without EXIF."
+        )
+
+
+def _coloured(stored: NDArray[Any], path: Path) -> str:
+    if stored.shape[0] != 3:
+        return f"{path} is not a label map: it has {stored.shape[0]} channels; a label map has one."
+    colours, counts = np.unique(stored.reshape(3, -1), axis=1, return_counts=True)
+    is_colour = np.ptp(colours, axis=0) > 0
+    listed = [
+        f"#{r:02x}{g:02x}{b:02x} ({n} pixels)"
+        for (r, g, b), n in zip(colours[:, is_colour].T[:3], counts[is_colour], strict=False)
+    ]
+    return (
+        f"{path} is coloured ({', '.join(listed)}, …) and does not say which label a colour is; "
+        "save it with a palette or as grey values 0, 1, 2, …."
+    )
+
+
+def _white_is_one(array: NDArray[np.unsignedinteger[Any]]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """A mask of black and white as a mask of 0 and 1."""
+    white = {np.dtype(np.uint8): 255, np.dtype(np.uint16): LARGEST_VALUE}[array.dtype]
+    if array.max(initial=0) != white or np.any((array != 0) & (array != white)):
+        return array, ()
+    return (array == white).astype(np.uint8), (f"Black and white (0 and {white}) were read as the labels 0 and 1.",)
+
+
+def _tiff_planes(path: Path) -> NDArray[Any]:
+    """(rows, columns), (rows, columns, c) or (slices, rows, columns) of a TIFF, by what it says of its axes.
+
+    Raises:
+        InputError: It is damaged, or has pages and does not say that they are slices.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            axes, shape = file.series[0].axes, file.series[0].shape
+            if axes not in ("YX", "YXS", "ZYX"):
+                raise InputError(
+                    f"{path} has {len(file.pages)} pages (axes {axes}, {tuple(shape)}) and does not say that they are "
+                    "slices; save them as separate pictures, or as NIfTI."
+                )
+            planes: NDArray[Any] = file.series[0].asarray()
+    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}).") from error
+    return planes.transpose(1, 2, 0)[..., None] if axes == "ZYX" else planes
+
+
+def _channels_first(planes: NDArray[Any]) -> NDArray[Any]:
+    """(c, i, j, k) of (rows, columns), (rows, columns, c) or (rows, columns, slices, 1), in native byte order."""
+    planes = planes.astype(planes.dtype.newbyteorder("="), copy=False)
+    if planes.ndim == 2:
+        planes = planes[..., None, None]
+    elif planes.ndim == 3:
+        planes = planes[:, :, None, :]
+    return planes.transpose(3, 1, 0, 2)
+
+
+def _grid(array: NDArray[Any]) -> Geometry:
+    return Geometry((array.shape[1], array.shape[2], array.shape[3]), np.eye(4))
+
+
+def _check_png(array: NDArray[Any], final: Path) -> None:
+    n_channels, n_slices = array.shape[0], array.shape[3]
+    if n_slices > 1:
+        raise InputError(f"{final} cannot hold {n_slices} slices; write NIfTI (.nii.gz) or TIFF (.tif).")
+    if array.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"{final} cannot hold numbers of the type {array.dtype}; write TIFF (.tif) or NIfTI (.nii.gz)."
+        )
+    if n_channels not in (1, 3) or (n_channels == 3 and array.dtype != np.uint8):
+        raise InputError(f"{final} cannot hold {n_channels} channels of {array.dtype}; write NIfTI (.nii.gz).")
+
+
+def _write_tiff(array: NDArray[Any], path: Path) -> None:
+    import tifffile
+
+    if array.shape[0] > 1 and (array.shape[0] != 3 or array.shape[3] > 1):
+        raise InputError(
+            f"A TIFF cannot hold {array.shape[0]} channels of {array.shape[3]} slices; write NIfTI (.nii.gz)."
+        )
+    if array.shape[0] == 3:
+        planes, axes = array[..., 0].transpose(2, 1, 0), "YXS"
+    elif array.shape[3] > 1:
+        planes, axes = array[0].transpose(2, 1, 0), "ZYX"
+    else:
+        planes, axes = array[0, ..., 0].T, "YX"
+    photometric = "rgb" if axes == "YXS" else "minisblack"
+    tifffile.imwrite(
+        path,
+        np.ascontiguousarray(planes),
+        photometric=photometric,
+        compression="zlib",
+        metadata={"axes": axes},
+        software=f"medseg {__version__}",
+    )
