@@ -17,6 +17,7 @@ from medseg.core.labels import LARGEST_VALUE, Labels
 from medseg.core.volume import LabelMap, Volume
 
 __all__ = [
+    "UNPLACED_IMAGES",
     "UNPLACED_LABELS",
     "constant_channels",
     "count_values",
@@ -35,7 +36,8 @@ _HAIR = 1e-6
 """A conventional offset of exactly half a voxel must not fail by rounding."""
 
 UNPLACED_LABELS = "Label maps do not say where they lie in space; they are taken to lie on their images (equal shapes)."
-"""The one note that is the same for every case, so that a data set says it once."""
+UNPLACED_IMAGES = "Images do not say where they lie in space; their label maps are taken to lie on them (equal shapes)."
+"""Notes that are the same for every case, so that a data set says them once."""
 
 _CHUNK = 1 << 20
 """Voxels counted at once: counting needs 8 bytes for each."""
@@ -61,8 +63,9 @@ def on_grid_of(image: Volume, labels: LabelMap, case: str) -> tuple[LabelMap, tu
         if offset.voxels <= MENDED_VOXELS + _HAIR:
             notes = _offset_note("The label map", offset)
             return LabelMap(labels.array, grid, labels.labels, labels.meta), notes
-        if _is_unplaced(labels) or _is_unplaced(image):
-            return LabelMap(labels.array, grid, labels.labels, labels.meta), (UNPLACED_LABELS,)
+        if _is_unplaced(labels) or not image.meta.placed:
+            note = UNPLACED_LABELS if image.meta.placed else UNPLACED_IMAGES
+            return LabelMap(labels.array, grid, labels.labels, labels.meta), (note,)
     turn = _turn_onto(grid, other)
     if turn is None:
         raise InputError(_apart("Image and label map", case, grid, other))
@@ -82,8 +85,8 @@ def refuse_other_grid(first: Volume, other: Volume, what: str, case: str) -> tup
     same_shape = first.geometry.shape == other.geometry.shape
     if same_shape and offset.voxels <= MENDED_VOXELS + _HAIR:
         return _offset_note(what, offset)
-    if same_shape and (_is_unplaced(first) or _is_unplaced(other)):
-        return (f"{what} does not say where it lies in space; it is taken to lie on the first channel (equal shapes).",)
+    if same_shape and (_is_unplaced(other) or not first.meta.placed):
+        return (f"{what} is taken to lie on the first channel (equal shapes): one of them does not say where it lies.",)
     raise InputError(_apart(f"The first channel and {what[0].lower()}{what[1:]}", case, first.geometry, other.geometry))
 
 

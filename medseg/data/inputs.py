@@ -49,12 +49,18 @@ def find_cases(
         elif io.kind_of(path) is None:
             raise InputError(f"{path} is no scan that medseg reads; it reads {READABLE}.")
         else:
-            loose.setdefault(path.parent, {})[io.stem(path)] = path
+            _add(path, loose.setdefault(path.parent, {}))
     for folder, files in loose.items():
         cases += _as_cases(Scans(folder, files), channels)
     refuse_twins(cases)
     stacked = channels is not None and channels > 1
     return tuple(replace(case, stacked=stacked and len(case.images) == 1) for case in cases)
+
+
+def _add(path: Path, files: dict[str, Path]) -> None:
+    twin = files.setdefault(io.stem(path), path)
+    if twin != path:
+        raise InputError(f"{twin} and {path} would have one name for their results; predict them one after the other.")
 
 
 def _in_folder(folder: Path, channels: int | None, options: io.ReadOptions) -> list[Case]:
@@ -97,11 +103,10 @@ def _in_dataset(folder: Path, channels: int | None, options: io.ReadOptions) -> 
 def _as_cases(scans: Scans, channels: int | None) -> list[Case]:
     """The cases of one folder's scans: a file each, or the files of its channels."""
     grouped = _channel_files(scans, channels)
-    member_of = {stem: base for base, stems in grouped.items() for stem in stems}
-    files: dict[str, list[Path]] = {}
-    for stem, path in scans.paths.items():
-        files.setdefault(member_of.get(stem, stem), []).append(path)
-    return [Case(safe_id(base), tuple(files[base])) for base in sorted(files, key=natural_key)]
+    members = {stem for stems in grouped.values() for stem in stems}
+    cases = [Case(safe_id(base), tuple(scans.paths[stem] for stem in stems)) for base, stems in grouped.items()]
+    cases += [Case(safe_id(stem), (path,)) for stem, path in scans.paths.items() if stem not in members]
+    return sorted(cases, key=lambda case: natural_key(case.id))
 
 
 def _channel_files(scans: Scans, channels: int | None) -> dict[str, list[str]]:

@@ -1,0 +1,151 @@
+"""Whether image and label map belong together: what passes, what is mended, what is refused, by figures."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from medseg.core.errors import InputError
+from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap, Meta, Volume
+from medseg.data.checks import (
+    UNPLACED_IMAGES,
+    UNPLACED_LABELS,
+    constant_channels,
+    count_values,
+    on_grid_of,
+    refuse_other_grid,
+    refuse_undeclared,
+)
+from tests.strategies import ORIENTATIONS, geometries
+
+DTYPES = st.sampled_from([np.uint8, np.uint16, np.int32])
+
+
+def volume(grid, placed=True):
+    return Volume(np.zeros((1, *grid.shape), np.float32), grid, Meta(placed=placed))
+
+
+def numbered(grid, placed=True):
+    """A label map in which every voxel has a value of its own."""
+    return LabelMap(np.arange(np.prod(grid.shape), dtype=np.uint16).reshape(grid.shape), grid, meta=Meta(placed=placed))
+
+
+def moved(grid, voxels):
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_world(voxels)
+    return Geometry(grid.shape, affine)
+
+
+@given(geometries(largest=6))
+def test_one_grid_passes_without_a_word(grid):
+    label_map = numbered(grid)
+    result, notes = on_grid_of(volume(grid), label_map, "c")
+    assert notes == ()
+    assert result.geometry == grid
+    assert result.array is label_map.array
+
+
+@given(geometries(largest=6), st.floats(0.002, 0.49), st.integers(0, 2))
+def test_noise_up_to_half_a_voxel_is_mended_with_its_figures(grid, share, axis):
+    """Half a voxel along the axis of the offset, however thick the slices are."""
+    offset = [share if a == axis else 0 for a in range(3)]
+    result, (note,) = on_grid_of(volume(grid), numbered(moved(grid, offset)), "c")
+    assert result.geometry == grid
+    mm, voxels = re.search(r"up to (\S+) mm \((\S+) voxels\) off the image", note).groups()
+    assert float(mm) == pytest.approx(share * grid.spacing_mm[axis], rel=0.06)
+    assert float(voxels) == pytest.approx(share, rel=0.06)
+
+
+@given(geometries(smallest=2, largest=6, oblique=True), st.sampled_from(ORIENTATIONS))
+def test_a_label_map_along_other_axes_is_turned_voxel_for_voxel(grid, turn):
+    label_map = numbered(grid)
+    other = LabelMap(turn.apply(label_map.array), grid.reorient(turn))
+    result, notes = on_grid_of(volume(grid), other, "c")
+    np.testing.assert_array_equal(result.array, label_map.array)
+    assert result.geometry == grid
+    assert len(notes) == (other.geometry != grid)
+    assert all("runs along other axes" in note for note in notes)
+
+
+@given(geometries(smallest=2, largest=6), st.floats(0.51, 30), st.integers(0, 2))
+def test_a_real_difference_is_refused_with_the_distance(grid, share, axis):
+    other = moved(grid, [share if a == axis else 0 for a in range(3)])
+    with pytest.raises(InputError, match=r"of case c_7 are .* mm apart at a corner; they do not belong together"):
+        on_grid_of(volume(grid), numbered(other), "c_7")
+
+
+def test_other_shapes_are_refused_with_both():
+    image, other = Geometry.from_spacing((6, 5, 4), origin_mm=(9, 9, 9)), Geometry.from_spacing((6, 5, 3))
+    with pytest.raises(InputError, match=r"have 6 × 5 × 4 and 6 × 5 × 3 voxels and are 16\.2 mm apart"):
+        on_grid_of(volume(image), numbered(other), "c")
+
+
+@pytest.mark.parametrize("affine", [np.eye(4), np.diag((-1.0, -1.0, 1.0, 1.0))], ids=["RAS", "as ITK writes it"])
+def test_a_label_map_without_a_place_takes_the_images_if_shapes_are_equal(affine):
+    grid = Geometry.from_spacing((6, 5, 4), (0.5, 0.5, 3), (-80, 20, 7))
+    result, notes = on_grid_of(volume(grid), numbered(Geometry(grid.shape, affine)), "c")
+    assert (result.geometry, notes) == (grid, (UNPLACED_LABELS,))
+    with pytest.raises(InputError, match="they do not belong together"):
+        on_grid_of(volume(grid), numbered(Geometry((6, 5, 5), affine)), "c")
+
+
+def test_what_a_file_says_about_its_place_counts_not_only_the_identity():
+    grid = Geometry.from_spacing((6, 5, 4), (0.5, 0.5, 3), (-80, 20, 7))
+    away = Geometry.from_spacing((6, 5, 4), (2, 2, 2), (500, 0, 0))
+    assert on_grid_of(volume(grid), numbered(away, placed=False), "c")[1] == (UNPLACED_LABELS,)
+    assert on_grid_of(volume(grid, placed=False), numbered(away), "c")[1] == (UNPLACED_IMAGES,)
+    with pytest.raises(InputError):
+        on_grid_of(volume(grid), numbered(away), "c")
+
+
+def test_an_image_that_lies_at_the_identity_by_its_own_word_is_no_excuse_for_the_label():
+    image, away = Geometry.from_spacing((6, 5, 4)), Geometry.from_spacing((6, 5, 4), origin_mm=(500, 0, 0))
+    with pytest.raises(InputError, match="500 mm apart"):
+        on_grid_of(volume(image), numbered(away), "c")
+
+
+def test_channels_may_be_off_by_noise_and_not_by_more():
+    grid = Geometry.from_spacing((6, 5, 4), (1, 1, 3))
+    assert refuse_other_grid(volume(grid), volume(grid), "Channel 1", "c") == ()
+    identity = Geometry(grid.shape, np.eye(4))
+    (note,) = refuse_other_grid(volume(grid), volume(identity), "Channel 1", "c")
+    assert "taken to lie on the first channel" in note
+    (note,) = refuse_other_grid(volume(grid), volume(moved(grid, (0, 0, 0.4))), "Channel 1 (pet.nii)", "c")
+    assert note == "Channel 1 (pet.nii) lies up to 1.2 mm (0.4 voxels) off the image; taken as one grid."
+    with pytest.raises(InputError, match=r"The first channel and channel 1 of case c are 1\.8 mm apart at a corner"):
+        refuse_other_grid(volume(grid), volume(moved(grid, (0, 0, 0.6))), "Channel 1", "c")
+    with pytest.raises(InputError, match=r"have 6 × 5 × 4 and 6 × 5 × 3 voxels"):
+        refuse_other_grid(volume(grid), volume(Geometry.from_spacing((6, 5, 3), (1, 1, 3))), "Channel 1", "c")
+
+
+@given(npst.arrays(DTYPES, npst.array_shapes(min_dims=3, max_dims=3), elements=st.integers(0, 255)))
+def test_counting_values_is_what_numpy_finds(array):
+    values, counts = np.unique(array, return_counts=True)
+    assert count_values(array) == dict(zip(values.tolist(), counts.tolist(), strict=True))
+    assert count_values(np.asfortranarray(array)) == count_values(array)
+
+
+def test_counting_goes_beyond_one_chunk():
+    array = np.zeros((300, 300, 30), np.uint16)
+    array[-1, -1, -5:] = 65_535
+    assert count_values(array) == {0: array.size - 5, 65_535: 5}
+
+
+def test_an_undeclared_value_is_refused_with_its_count():
+    labels = Labels({"liver": (1,), "spleen": (4,)}, ignore=9)
+    refuse_undeclared({0: 10, 1: 5, 4: 2, 9: 1}, labels, "c")
+    with pytest.raises(
+        InputError, match=r"Case c: .* values 2 \(7 voxels\), 3 \(1 voxels\), but .* declares 0, 1, 4\."
+    ):
+        refuse_undeclared({0: 10, 2: 7, 3: 1}, labels, "c")
+
+
+def test_a_channel_of_one_value_is_found():
+    grid = Geometry.from_spacing((2, 2, 1))
+    array = np.stack([np.full(grid.shape, 7.0), np.arange(4.0).reshape(grid.shape)])
+    assert constant_channels(Volume(array, grid)) == (0,)

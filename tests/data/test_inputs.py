@@ -1,0 +1,131 @@
+"""What to predict: any mix of files, folders, series and data sets, with ids from names."""
+
+import shutil
+
+import pytest
+
+from medseg.core.errors import InputError, UsageError
+from medseg.data.inputs import find_cases
+from tests.data.folders import msd, nnunet, paired, put_image, put_labels, touch
+
+
+def found(*paths, channels=1):
+    return {case.id: [path.name for path in case.images] for case in find_cases(paths, channels)}
+
+
+def test_a_file_is_a_case_called_by_its_stem(tmp_path):
+    assert found(put_image(tmp_path / "scan.nii.gz")) == {"scan": ["scan.nii.gz"]}
+
+
+def test_a_folder_of_files_is_a_case_each_in_natural_order(tmp_path):
+    for name in ("s_10", "s_2", "s_1"):
+        put_image(tmp_path / f"{name}.nii.gz")
+    touch(tmp_path / "._s_1.nii.gz")
+    touch(tmp_path / "notes.txt")
+    assert list(found(tmp_path)) == ["s_1", "s_2", "s_10"]
+
+
+def test_for_a_model_of_one_channel_the_number_is_dropped_but_frames_stay_apart(tmp_path):
+    put_image(tmp_path / "a_0000.nii.gz")
+    put_image(tmp_path / "frame_0000.nii.gz")
+    put_image(tmp_path / "frame_0001.nii.gz")
+    assert list(found(tmp_path)) == ["a", "frame_0000", "frame_0001"]
+
+
+@pytest.mark.parametrize("channels", [2, None])
+def test_numbered_channels_are_one_case(tmp_path, channels):
+    nnunet(tmp_path)
+    assert found(tmp_path / "imagesTr", channels=channels) == {
+        f"c_{n}": [f"c_{n}_0000.nii.gz", f"c_{n}_0001.nii.gz"] for n in range(3)
+    }
+
+
+def test_files_given_one_by_one_are_grouped_too(tmp_path):
+    root = nnunet(tmp_path)
+    files = [root / f"imagesTr/c_{n}_000{c}.nii.gz" for n in (1, 2) for c in (1, 0)]
+    assert [case.images for case in find_cases(files, 2)] == [
+        (root / f"imagesTr/c_{n}_0000.nii.gz", root / f"imagesTr/c_{n}_0001.nii.gz") for n in (1, 2)
+    ]
+
+
+def test_another_number_of_channels_than_the_model_has_is_refused(tmp_path):
+    nnunet(tmp_path, channels=("a", "b", "c"))
+    with pytest.raises(InputError, match="Case c_0 has 3 files of channels, but the model has 2 channels"):
+        find_cases([tmp_path / "imagesTr"], 2)
+    with pytest.raises(InputError, match="Case c_0 has 3 files of channels, but the model has 2 channels"):
+        find_cases([tmp_path], 2)
+
+
+def test_named_channels_are_one_case_unless_each_file_holds_them_all(tmp_path):
+    for suffix in ("t1", "t2"):
+        put_image(tmp_path / f"apart/p-{suffix}.nii.gz")
+        put_image(tmp_path / f"whole/p-{suffix}.nii.gz", n_channels=2)
+    assert found(tmp_path / "apart", channels=2) == {"p": ["p-t1.nii.gz", "p-t2.nii.gz"]}
+    assert list(found(tmp_path / "whole", channels=2)) == ["p-t1", "p-t2"]
+
+
+def test_one_file_for_several_channels_holds_them_along_its_fourth_axis(tmp_path):
+    (case,) = find_cases([put_image(tmp_path / "both.nii.gz", n_channels=2)], 2)
+    assert case.stacked
+    (case,) = find_cases([put_image(tmp_path / "one.nii.gz")], 1)
+    assert not case.stacked
+
+
+def test_a_data_set_gives_all_its_images_under_their_ids(tmp_path):
+    root = msd(tmp_path / "d")
+    put_image(root / "imagesTs/t.nii.gz")
+    put_image(root / "imagesTr/new.nii.gz")
+    cases = find_cases([root], 1)
+    assert [case.id for case in cases] == ["c_0", "c_1", "c_2", "new", "t"]
+    assert all(case.label is None for case in cases)
+
+
+@pytest.mark.parametrize("make", [msd, paired])
+def test_label_folders_are_no_input(tmp_path, make):
+    cases = find_cases([make(tmp_path)], 1)
+    assert {path.parent.name.lower() for case in cases for path in case.images} <= {"imagestr", "images"}
+
+
+def test_a_folder_with_nothing_but_test_images_is_looked_into(tmp_path):
+    put_image(tmp_path / "imagesTs/t.nii.gz")
+    put_labels(tmp_path / "labelsTs/t.nii.gz")
+    assert list(found(tmp_path)) == ["t"]
+
+
+def test_two_inputs_of_one_name_are_refused_with_both_paths(tmp_path):
+    one, two = put_image(tmp_path / "a/scan.nii.gz"), put_image(tmp_path / "b/scan.nii.gz")
+    with pytest.raises(InputError, match=r"id 'scan': .*a/scan\.nii\.gz and .*b/scan\.nii\.gz"):
+        find_cases([one, two], 1)
+
+
+def test_a_numbered_file_beside_its_namesake_is_refused_not_lost(tmp_path):
+    put_image(tmp_path / "a.nii.gz")
+    put_image(tmp_path / "a_0000.nii.gz")
+    with pytest.raises(InputError, match=r"id 'a': "):
+        find_cases([tmp_path], 1)
+
+
+def test_two_files_that_differ_by_suffix_alone_are_refused_and_a_repetition_counts_once(tmp_path):
+    one, two = put_image(tmp_path / "a.nii.gz"), put_image(tmp_path / "a.nii")
+    with pytest.raises(InputError, match="would have one name for their results"):
+        find_cases([one, two], 1)
+    assert len(find_cases([one, one], 1)) == 1
+
+
+def test_what_is_no_scan_says_so(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        find_cases([tmp_path / "gone.nii.gz"], 1)
+    with pytest.raises(InputError, match=r"notes\.txt is no scan that medseg reads"):
+        find_cases([touch(tmp_path / "notes.txt")], 1)
+    with pytest.raises(InputError, match="holds no scan"):
+        find_cases([tmp_path], 1)
+
+
+def test_a_series_is_a_case_called_by_its_folder_never_by_the_patient(tmp_path, shared_data):
+    series = shared_data / "dicom/ct/philips_axial_5mm"
+    shutil.copytree(series, tmp_path / "study/one")
+    shutil.copytree(series, tmp_path / "study/two")
+    shutil.copytree(series, tmp_path / "nested/inner")
+    assert found(tmp_path / "study/one") == {"one": ["one"]}
+    assert found(tmp_path / "study") == {"one": ["one"], "two": ["two"]}
+    assert found(tmp_path / "nested") == {"nested": ["nested"]}
