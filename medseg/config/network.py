@@ -3,14 +3,16 @@
 `NetworkSpec` is complete: nothing is left to guess. `nn.networks.build` makes the module from it.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["NETWORK_NAMES", "NetworkSpec"]
+__all__ = ["NETWORK_NAMES", "NetworkName", "NetworkSpec"]
 
-NETWORK_NAMES = ("unet", "dynunet", "basicunet", "segresnet", "attentionunet", "swinunetr", "mednext")
-"""What `name` may be: the rows of `nn.networks.NETWORKS`, listed here for those who must not load torch."""
+NetworkName = Literal["unet", "dynunet", "basicunet", "segresnet", "attentionunet", "swinunetr", "mednext"]
+"""The rows of `nn.networks.NETWORKS`, listed here for those who must not load torch."""
+
+NETWORK_NAMES: tuple[str, ...] = get_args(NetworkName)
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu"]
 Normalisation = Literal["instance", "batch", "group", "none"]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medseg.config.network import Activation, Downsampling, Normalisation, Upsampling
+from medseg.config.network import Activation, Downsampling, NetworkName, Normalisation, Upsampling
 
 __all__ = [
     "AugmentationConfig",
@@ -27,7 +27,8 @@ LayoutName = Literal["auto", "msd", "nnunet", "paired"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # YAML reads the text "1" as a number: where text is wanted, it is text again.
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "_Section":
@@ -62,7 +63,7 @@ class PlanConfig(_Section):
 class NetworkConfig(_Section):
     """The network; null leaves a number to the plan."""
 
-    name: str = "unet"
+    name: NetworkName = "unet"
     stages: int | None = Field(None, ge=2, le=10)
     first_features: int | None = Field(None, ge=4, le=1024)
     largest_features: int | None = Field(None, ge=4, le=4096)
