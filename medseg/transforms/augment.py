@@ -109,9 +109,7 @@ class Augmenter:
                 config.low_resolution_range,
                 partial(_mixed, axes=self._in_plane, matrix=_low_resolution),
             ),
-            _Step(
-                config.gamma * GAMMA_INVERTED, config.gamma_range, lambda patches, amounts: -_gamma(-patches, amounts)
-            ),
+            _Step(config.gamma * GAMMA_INVERTED, config.gamma_range, _gamma_inverted),
             _Step(plain, config.gamma_range, _gamma),
         ]
 
@@ -158,7 +156,7 @@ class Augmenter:
             turn[:, b, a] = torch.sin(angle)
             turn[:, a, b] = -turn[:, b, a]
             matrix = matrix @ turn
-        matrix[:, self._in_plane] /= zoom[:, None, None]
+        matrix[:, list(self._in_plane)] /= zoom[:, None, None]
         half = torch.tensor([side * mm / 2 for side, mm in zip(shape, self.spacing, strict=True)], dtype=torch.float64)
         matrix = matrix * half / half[:, None]
         return functional.pad(matrix.flip(1, 2), (0, 1))
@@ -243,6 +241,10 @@ def _gamma(patches: Tensor, exponents: Tensor) -> Tensor:
     sd, mean = torch.std_mean(patches, space, correction=0, keepdim=True)
     bent_sd, bent_mean = torch.std_mean(bent, space, correction=0, keepdim=True)
     return mean + (bent - bent_mean) * (sd / bent_sd.clamp_min(tiny))
+
+
+def _gamma_inverted(patches: Tensor, exponents: Tensor) -> Tensor:
+    return -_gamma(-patches, exponents)
 
 
 def _mixed(patches: Tensor, amounts: Tensor, axes: tuple[int, ...], matrix: Callable[[Tensor, int], Tensor]) -> Tensor:
