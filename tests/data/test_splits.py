@@ -60,6 +60,13 @@ def test_the_same_cases_and_seed_give_the_same_folds_in_any_order(cases, folds, 
     assert split_by_group(cases, folds, seed) == split_by_group(shuffled, folds, seed)
 
 
+@given(st.integers(0, 1000))
+def test_a_large_group_is_placed_first_so_that_small_ones_can_fill_up(seed):
+    groups = {"a": "large", "b": "large", "c": "large", "d": "large"}
+    splits = make_splits(dataset("abcdefgh", groups=groups), 2, seed)
+    assert sorted(part.validation for part in splits.folds) == [tuple("abcd"), tuple("efgh")]
+
+
 def test_another_seed_gives_other_folds():
     cases = [Case(f"c{n}", (Path("x"),)) for n in range(20)]
     assert split_by_group(cases, 5, 0).folds != split_by_group(cases, 5, 1).folds
