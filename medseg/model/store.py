@@ -163,15 +163,17 @@ def save_model(folder: Path | str, info: ModelInfo, weights: Mapping[int | str, 
         _refuse_another_plan(there.plan, info.plan, folder)
     written = {name: _write_weights(folder / f"{name}.safetensors", state) for name, state in named.items()}
     kept = there if there is not None and set(there.weights) - set(named) else None
-    description = _Description(
-        schema=MODEL_SCHEMA,
-        name=info.name,
-        plan=info.plan,
-        read=info.read.to_pairs(),
-        versions={"medseg": __version__, "torch": str(torch.__version__)},
-        weights=_in_order({**(kept.weights if kept else {}), **written}),
-        training=_in_order({**(kept.training if kept else {}), **{name: _finite(info.training) for name in named}}),
-        metrics=_in_order({**(kept.metrics if kept else {}), **{name: _finite(info.metrics) for name in named}}),
+    description = _Description.model_validate(
+        {
+            "schema": MODEL_SCHEMA,
+            "name": info.name,
+            "plan": info.plan,
+            "read": info.read.to_pairs(),
+            "versions": {"medseg": __version__, "torch": str(torch.__version__)},
+            "weights": _in_order({**(kept.weights if kept else {}), **written}),
+            "training": _in_order({**(kept.training if kept else {}), **dict.fromkeys(named, _finite(info.training))}),
+            "metrics": _in_order({**(kept.metrics if kept else {}), **dict.fromkeys(named, _finite(info.metrics))}),
+        }
     )
     write_json(folder / "model.json", description.to_json(), fsync=True)
     write_text(folder / "README.md", model_card(description.to_json()))

@@ -66,6 +66,8 @@ def draw_preview(path: Path, volume: Volume, labels: LabelMap, title: str) -> No
 
 
 def _draw_view(axes: Any, view: _View, shown: tuple[float, float], colours: dict[int, str]) -> None:  # noqa: ANN401
+    from matplotlib.patheffects import withStroke
+
     axes.imshow(view.image, cmap="gray", vmin=shown[0], vmax=shown[1], aspect=view.aspect, interpolation="nearest")
     height, width = view.labels.shape
     for value, colour in colours.items():
@@ -81,7 +83,9 @@ def _draw_view(axes: Any, view: _View, shown: tuple[float, float], colours: dict
     places = ((0.015, 0.5), (0.985, 0.5), (0.5, 0.985), (0.5, 0.015))
     sides = (("left", "center"), ("right", "center"), ("center", "top"), ("center", "bottom"))
     for letter, place, (across, along) in zip(view.edges, places, sides, strict=True):
-        axes.text(*place, letter, transform=axes.transAxes, ha=across, va=along, color="#e8e8e8", fontsize=9)
+        text = axes.text(*place, letter, transform=axes.transAxes, ha=across, va=along, color="#ffffff", fontsize=9)
+        # A dark rim, or the letter would be lost on bright tissue.
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="#16181c")])
 
 
 def _draw_legend(figure: Any, labels: LabelMap, values: list[int], colours: dict[int, str]) -> None:  # noqa: ANN401

@@ -50,5 +50,4 @@ def looking_around(n_channels=1, n_classes=3, dimensions=3, seed=0):
     """A convolution of random weights that sees one voxel around: what it says depends on where its window ends."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        layer = (nn.Conv3d if dimensions == 3 else nn.Conv2d)(n_channels, n_classes, 3, padding=1)
-    return layer
+        return (nn.Conv3d if dimensions == 3 else nn.Conv2d)(n_channels, n_classes, 3, padding=1)

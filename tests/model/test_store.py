@@ -1,0 +1,200 @@
+import json
+
+import pytest
+import torch
+
+from medseg.core.errors import ModelError, UsageError
+from medseg.io import ReadOptions
+from medseg.model import ModelInfo, load_model, save_model
+from medseg.nn.networks import build
+from tests.predict.plans import small_plan
+
+PLAN = small_plan(labels={"liver": 1, "whole | tumour": [2, 3]}, spacing_mm=(0.8, 0.8, None))
+FACTS = {"steps": 829, "pflop": 0.05, "cases": 33}
+METRICS = {
+    "schema": "medseg/summary/1",
+    "headline": {"dice": 0.8812, "nsd": float("nan")},
+    "n_cases": 8,
+    "labels": {"liver": {"dice": {"all": 0.91}}},
+}
+
+
+def weights_of(seed, plan=PLAN):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build(plan.network).state_dict()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    info = ModelInfo(PLAN, "livers", ReadOptions(geometry="sform"), FACTS, METRICS)
+    save_model(tmp_path / "run" / "model", info, {0: weights_of(0)})
+    return tmp_path / "run" / "model"
+
+
+def test_what_was_saved_is_loaded_again(folder):
+    model = load_model(folder)
+    assert (model.name, model.plan, model.folds) == ("livers", PLAN, ("fold_0",))
+    assert model.read == ReadOptions(geometry="sform")
+    network = model.network(0)
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+    for name, tensor in weights_of(0).items():
+        assert torch.equal(network.state_dict()[name], tensor)
+
+
+def test_a_run_stands_for_its_model(folder):
+    assert load_model(folder.parent).digest == load_model(folder).digest
+
+
+def test_a_model_can_be_copied_anywhere_and_stays_itself(folder, tmp_path):
+    digest = load_model(folder).digest
+    folder.rename(tmp_path / "elsewhere")
+    assert load_model(tmp_path / "elsewhere").digest == digest
+
+
+def test_weights_of_another_layout_and_type_are_saved_as_plain_float32(tmp_path):
+    expected = weights_of(0)
+    odd = {
+        name: tensor.double().to(memory_format=torch.channels_last_3d) if tensor.ndim == 5 else tensor.double()
+        for name, tensor in expected.items()
+    }
+    found = save_model(tmp_path, ModelInfo(PLAN), {"all": odd}).network("all").state_dict()
+    for name, tensor in expected.items():
+        assert found[name].dtype == torch.float32
+        assert torch.equal(found[name], tensor)
+
+
+def test_there_is_nothing_in_the_folder_but_what_is_documented(folder, tmp_path):
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "fold_0.safetensors", "model.json"]
+    content = json.loads((folder / "model.json").read_text())
+    assert content["schema"] == "medseg/model/1"
+    assert set(content) == {"schema", "name", "plan", "read", "versions", "weights", "training", "metrics"}
+    assert content["metrics"]["fold_0"]["headline"] == {"dice": 0.8812, "nsd": None}
+    for path in folder.iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_a_fold_that_is_added_leaves_the_others_and_changes_the_digest(folder):
+    first = load_model(folder)
+    added = save_model(folder, ModelInfo(PLAN, "livers", training={"steps": 10}), {1: weights_of(1)})
+    assert added.folds == ("fold_0", "fold_1")
+    assert added.digest != first.digest
+    assert torch.equal(next(added.network(0).parameters()), next(first.network(0).parameters()))
+    facts = json.loads((folder / "model.json").read_text())["training"]
+    assert facts == {"fold_0": FACTS, "fold_1": {"steps": 10}}
+
+
+def test_folds_of_one_model_may_differ_in_their_reasons_but_not_in_their_preprocessing(folder):
+    save_model(folder, ModelInfo(PLAN.model_copy(update={"reasons": {"patch": "more memory"}})), {1: weights_of(1)})
+    other = small_plan(labels={"liver": 1, "whole | tumour": [2, 3]}, spacing_mm=(1.0, 1.0, None))
+    with pytest.raises(ModelError, match="folds of another plan: preprocessing differ"):
+        save_model(folder, ModelInfo(other), {2: weights_of(2)})
+    assert load_model(folder).folds == ("fold_0", "fold_1")
+
+
+def test_a_fold_that_replaces_the_only_one_may_come_from_another_plan(folder):
+    other = small_plan(labels={"spleen": 1})
+    assert save_model(folder, ModelInfo(other), {0: weights_of(0, other)}).plan == other
+
+
+@pytest.mark.parametrize("place", [0, 0.5, -1])
+def test_one_changed_byte_is_found_and_the_file_named(folder, place):
+    path = folder / "fold_0.safetensors"
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1)) if place >= 0 else -1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"fold_0\.safetensors is damaged"):
+        load_model(folder)
+
+
+def test_missing_weights_are_named(folder):
+    (folder / "fold_0.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"fold_0\.safetensors is missing"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda state: state.pop(next(iter(state))), "is missing"),
+        (lambda state: state.update(stranger=torch.zeros(3)), "stranger has no place"),
+        (lambda state: state.update({next(iter(state)): torch.zeros(1)}), r"has the shape \[1\] instead of"),
+    ],
+)
+def test_weights_that_are_not_the_planned_networks_are_refused(tmp_path, change, reason):
+    state = dict(weights_of(0))
+    change(state)
+    model = save_model(tmp_path, ModelInfo(PLAN), {0: state})
+    with pytest.raises(ModelError, match=reason):
+        model.network(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"schema": "medseg/model/9"}, "made by a newer medseg"),
+        ({"surprise": 1}, "surprise"),
+        ({"weights": {"fold_0": {"file": "../secret", "sha256": "sha256:" + "0" * 64}}}, "weights.fold_0.file"),
+        ({"plan": {}}, "plan"),
+    ],
+)
+def test_a_description_that_cannot_be_trusted_is_refused(folder, change, reason):
+    path = folder / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ModelError, match=reason):
+        load_model(folder)
+
+
+def test_a_run_that_is_not_finished_says_how_to_go_on(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    with pytest.raises(ModelError, match=r"training has not finished; resume it with: medseg train .* --resume"):
+        load_model(tmp_path)
+
+
+def test_what_is_no_model_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        load_model(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file; a model is a folder"):
+        load_model(tmp_path / "file")
+    with pytest.raises(ModelError, match="holds no model"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "names"), [(None, ("fold_0",)), ([0], ("fold_0",)), (["0", "fold_0"], ("fold_0",))])
+def test_folds_are_called_by_number_or_name(folder, asked, names):
+    assert load_model(folder).choose(asked) == names
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"), [([3], "no fold_3; it has fold_0"), (["first"], "'first' is no fold"), ([], "no fold")]
+)
+def test_a_fold_that_is_not_there_is_refused(folder, asked, reason):
+    with pytest.raises(UsageError, match=reason):
+        load_model(folder).choose(asked)
+
+
+def test_the_card_tells_what_a_user_must_know_in_valid_tables(folder):
+    card = (folder / "README.md").read_text()
+    assert card.startswith("# livers\n")
+    for expected in (
+        "| liver | 1 |",
+        "| whole \\| tumour | 2, 3 |",
+        "| steps | 829 |",
+        "| cases | 8 |",
+        "| dice | 0.8812 |",
+        "| dice of: liver | 0.91 |",
+        "0.8 × 0.8 × own mm",
+        "## Limits",
+        "no medical device",
+        "medseg predict SCANS -m MODEL -o OUT",
+    ):
+        assert expected in card
+    assert "None" not in card
+    assert "nan" not in card
+
+
+def test_a_model_without_validation_says_so(tmp_path):
+    save_model(tmp_path, ModelInfo(PLAN), {0: weights_of(0)})
+    assert "nothing is known about its accuracy" in (tmp_path / "README.md").read_text()

@@ -1,0 +1,324 @@
+import json
+import signal
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medseg import io
+from medseg.core.errors import InputError, MachineError, ModelError, UsageError
+from medseg.core.events import CaseFailed, CasePredicted, Finished, Warned
+from medseg.core.geometry import Geometry
+from medseg.model import ModelInfo, save_model
+from medseg.nn.networks import build
+from medseg.predict import Predictor, PredictOptions, predict_cases
+from tests.predict.plans import small_plan
+from tests.strategies import ORIENTATIONS
+
+CPU = PredictOptions(device="cpu", arithmetic="float32")
+
+
+def on_cpu(**wishes):
+    return PredictOptions(**{"device": "cpu", "arithmetic": "float32", **wishes})
+
+
+def make_model(folder, folds=1, **plan):
+    plan = small_plan(**{"labels": {"first": 3, "second": 5}, **plan})
+    weights = {}
+    for fold in range(folds):
+        with torch.random.fork_rng():
+            torch.manual_seed(fold)
+            weights[fold] = build(plan.network).state_dict()
+    save_model(folder, ModelInfo(plan), weights)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("trained") / "model", folds=2)
+
+
+def write_scan(path, seed=0, orientation=ORIENTATIONS[13], codes=(1, 1)):
+    grid = Geometry.from_spacing((9, 8, 7), (0.9, 1.1, 2.0), (-5, 7, 11)).reorient(orientation)
+    array = np.random.default_rng(seed).normal(100, 30, grid.shape).astype(np.int16)
+    image = nib.Nifti1Image(array, grid.affine)
+    image.set_sform(grid.affine, codes[0])
+    image.set_qform(grid.affine, codes[1])
+    image.header.set_xyzt_units("mm")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(image, path)
+    return path
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = tmp_path / "scans"
+    for n in range(3):
+        write_scan(folder / f"case_{'abc'[n]}.nii.gz", seed=n)
+    return folder
+
+
+def by_case(events):
+    return {event.case: event for event in events if isinstance(event, CasePredicted | CaseFailed)}
+
+
+def recorded(out):
+    content = json.loads((out / "predictions.json").read_text())
+    assert content["schema"] == "medseg/predictions/1"
+    return {facts["case"]: facts for facts in content["cases"]}
+
+
+def test_a_folder_of_scans_becomes_a_folder_of_masks_and_a_record(scans, model, tmp_path):
+    out = tmp_path / "out"
+    events = list(predict_cases([scans], model, out, CPU))
+    assert [type(event) for event in events] == [CasePredicted] * 3 + [Finished]
+    assert events[-1].summary == {"predicted": 3, "current": 0, "failed": 0}
+    assert sorted(path.name for path in out.iterdir()) == [
+        "case_a.nii.gz",
+        "case_b.nii.gz",
+        "case_c.nii.gz",
+        "predictions.json",
+    ]
+    predictor = Predictor.load(model, device="cpu", arithmetic="float32")
+    for name, facts in recorded(out).items():
+        scan = io.read(scans / f"{name}.nii.gz")
+        expected = predictor(scan)
+        mask = io.read_labels(out / facts["outputs"][0])
+        np.testing.assert_array_equal(mask.array, expected.labels.array)
+        assert mask.geometry.same_as(scan.geometry)
+        assert set(np.unique(mask.array)) <= {0, 3, 5}
+        assert len(np.unique(mask.array)) > 1
+        assert facts["status"] == "predicted"
+        assert facts["input"] == io.files.digest(scans / f"{name}.nii.gz")
+        assert facts["volumes_ml"] == pytest.approx(dict(expected.volumes_ml), abs=1e-5)
+
+
+def changed(out, before):
+    return sorted(path.name for path in out.glob("*.nii.gz") if path.stat().st_mtime_ns != before.get(path.name))
+
+
+def times(out):
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
+
+
+def test_a_second_call_does_only_what_is_missing_or_out_of_date(scans, model, tmp_path):
+    out = tmp_path / "out"
+    list(predict_cases([scans], model, out, CPU))
+    before = times(out)
+    events = by_case(predict_cases([scans], model, out, CPU))
+    assert {event.status for event in events.values()} == {"current"}
+    assert events["case_a"].volumes_ml
+    assert changed(out, before) == []
+
+    (out / "case_a.nii.gz").unlink()
+    write_scan(scans / "case_b.nii.gz", seed=77)
+    events = by_case(predict_cases([scans], model, out, CPU))
+    assert {case: event.status for case, event in events.items()} == {
+        "case_a": "predicted",
+        "case_b": "predicted",
+        "case_c": "current",
+    }
+    assert changed(out, before) == ["case_a.nii.gz", "case_b.nii.gz"]
+
+
+@pytest.mark.parametrize("wish", [{"overlap": 0.25}, {"folds": ("0",)}, {"formats": ("nrrd",)}, {"overwrite": True}])
+def test_other_options_make_what_is_there_out_of_date(scans, model, tmp_path, wish):
+    out = tmp_path / "out"
+    list(predict_cases([scans], model, out, CPU))
+    events = by_case(predict_cases([scans], model, out, on_cpu(**wish)))
+    assert {event.status for event in events.values()} == {"predicted"}
+
+
+def test_another_model_makes_what_is_there_out_of_date(scans, model, tmp_path):
+    out = tmp_path / "out"
+    list(predict_cases([scans], model, out, CPU))
+    other = make_model(tmp_path / "other", patch=(4, 4, 4))
+    assert {event.status for event in by_case(predict_cases([scans], other, out, CPU)).values()} == {"predicted"}
+
+
+def test_one_bad_case_is_recorded_and_the_others_are_done(scans, model, tmp_path):
+    whole = (scans / "case_b.nii.gz").read_bytes()
+    (scans / "case_b.nii.gz").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out"
+    events = list(predict_cases([scans], model, out, CPU))
+    assert [type(event) for event in events] == [CasePredicted, CaseFailed, CasePredicted, Finished]
+    assert "case_b" in events[1].reason
+    assert events[-1].summary == {"predicted": 2, "current": 0, "failed": 1}
+    facts = recorded(out)
+    assert [facts[case]["status"] for case in sorted(facts)] == ["predicted", "failed", "predicted"]
+    assert facts["case_b"]["reason"] == events[1].reason
+    assert facts["case_b"]["outputs"] == []
+    assert not (out / "case_b.nii.gz").exists()
+
+    (scans / "case_b.nii.gz").write_bytes(whole)
+    assert by_case(predict_cases([scans], model, out, CPU))["case_b"].status == "predicted"
+
+
+def test_work_that_is_stopped_leaves_whole_files_and_a_record_to_go_on_from(scans, model, tmp_path):
+    out = tmp_path / "out"
+    events = predict_cases([scans], model, out, CPU)
+    next(events)
+    assert set(recorded(out)) <= {"case_a"}
+    with pytest.raises(KeyboardInterrupt):
+        events.throw(KeyboardInterrupt())
+    assert set(recorded(out)) == {"case_a"}
+    assert sorted(path.name for path in out.iterdir()) == ["case_a.nii.gz", "predictions.json"]
+    statuses = [event.status for event in by_case(predict_cases([scans], model, out, CPU)).values()]
+    assert statuses == ["current", "predicted", "predicted"]
+
+
+@pytest.mark.parametrize("codes", [(1, 1), (2, 0), (0, 1), (3, 1), (4, 4)])
+def test_shape_affine_and_codes_of_a_mask_are_the_scans(model, tmp_path, codes):
+    scan = write_scan(tmp_path / "scans" / "a.nii.gz", codes=codes)
+    list(predict_cases([scan], model, tmp_path / "mask.nii.gz", CPU))
+    given, made = nib.load(scan), nib.load(tmp_path / "mask.nii.gz")
+    assert made.shape == given.shape
+    np.testing.assert_allclose(made.affine, given.affine, atol=1e-4)
+    for code in ("sform_code", "qform_code"):
+        assert int(made.header[code]) in (int(given.header[code]), 1)
+    assert made.header.get_xyzt_units()[0] == "mm"
+    assert made.get_data_dtype() == np.uint8
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS[::5])
+def test_masks_lie_on_their_scans_in_every_orientation(model, tmp_path, orientation):
+    scan = write_scan(tmp_path / "scans" / "a.nii.gz", orientation=orientation)
+    (event, _) = predict_cases([scan.parent], model, tmp_path / "out", CPU)
+    given, made = nib.load(scan), nib.load(tmp_path / "out" / event.outputs[0])
+    assert made.shape == given.shape
+    np.testing.assert_allclose(made.affine, given.affine, atol=1e-4)
+
+
+def test_one_scan_and_a_file_name_write_that_file_and_nothing_else(scans, model, tmp_path):
+    out = tmp_path / "results" / "mask.nrrd"
+    (event, end) = predict_cases([scans / "case_a.nii.gz"], model, out, CPU)
+    assert (event.outputs, end.output) == (("mask.nrrd",), str(out))
+    assert [path.name for path in out.parent.iterdir()] == ["mask.nrrd"]
+    assert io.read_labels(out).geometry.same_as(io.read(scans / "case_a.nii.gz").geometry)
+
+
+def test_several_formats_hold_the_same_mask(scans, model, tmp_path):
+    (event, _) = predict_cases([scans / "case_a.nii.gz"], model, tmp_path / "out", on_cpu(formats=("nrrd", "nifti")))
+    assert event.outputs == ("case_a.nrrd", "case_a.nii.gz")
+    one, other = (io.read_labels(tmp_path / "out" / name) for name in event.outputs)
+    np.testing.assert_array_equal(one.array, other.array)
+
+
+def test_pictures_become_palette_pngs_without_volumes(tmp_path):
+    model = make_model(tmp_path / "model", patch=(8, 8), slice_axis=2)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    array = np.random.default_rng(0).integers(0, 255, (12, 17)).astype(np.uint8)
+    Image.fromarray(array).save(pictures / "a.png")
+    Image.fromarray(array).save(pictures / "b.jpg", quality=95)
+    events = by_case(predict_cases([pictures], model, tmp_path / "out", CPU))
+    assert {case: event.outputs for case, event in events.items()} == {"a": ("a.png",), "b": ("b.png",)}
+    assert events["a"].volumes_ml == {}
+    with Image.open(tmp_path / "out" / "a.png") as picture:
+        assert (picture.mode, picture.size) == ("P", (17, 12))
+        assert set(np.unique(np.asarray(picture))) <= {0, 3, 5}
+
+
+def test_a_scan_of_two_files_is_one_case(tmp_path):
+    model = make_model(tmp_path / "model", channels=("T1", "T2"))
+    for n in range(2):
+        write_scan(tmp_path / "scans" / f"knee_000{n}.nii.gz", seed=n)
+    (event, _) = predict_cases([tmp_path / "scans"], model, tmp_path / "out", CPU)
+    assert (event.case, event.outputs) == ("knee", ("knee.nii.gz",))
+
+
+def test_a_preview_is_drawn_beside_the_mask(scans, model, tmp_path):
+    (event, _) = predict_cases([scans / "case_a.nii.gz"], model, tmp_path / "out", on_cpu(preview=True))
+    assert event.outputs == ("case_a.nii.gz", "case_a_preview.png")
+    with Image.open(tmp_path / "out" / "case_a_preview.png") as picture:
+        assert min(picture.size) > 300
+
+
+def test_mirroring_a_model_that_never_saw_a_mirror_is_warned_of(scans, model, tmp_path):
+    events = list(predict_cases([scans / "case_a.nii.gz"], model, tmp_path / "out", on_cpu(mirror=True)))
+    assert isinstance(events[0], Warned)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "wishes", "error", "reason"),
+    [
+        ([], "out", {}, UsageError, "Nothing to predict"),
+        (["nowhere"], "out", {}, UsageError, "does not exist"),
+        (["scans"], "scans", {}, UsageError, "taken for scans the next time"),
+        (["scans"], "scans/out", {}, UsageError, "taken for scans the next time"),
+        (["scans/case_a.nii.gz"], "scans", {}, UsageError, "taken for scans the next time"),
+        (["scans/case_a.nii.gz"], "scans/case_a.nii.gz", {}, UsageError, "is the scan itself"),
+        (["scans/case_a.nii.gz"], "scans/case_b.nii.gz", {}, UsageError, "is there already"),
+        (["scans/case_a.nii.gz"], "note.txt", {}, UsageError, "is a file"),
+        (["scans"], "mask.nii.gz", {}, UsageError, "names one file, but there are 3 cases"),
+        (["scans/case_a.nii.gz"], "mask.jpg", {}, UsageError, "not written as"),
+        (["scans/case_a.nii.gz"], "mask.nrrd", {"formats": ("nifti",)}, UsageError, "Give a folder"),
+        (["scans"], "out", {"formats": ("bitmap",)}, UsageError, "'bitmap' is no format"),
+        (["scans"], "out", {"folds": ("7",)}, UsageError, "no fold_7"),
+        (["scans"], "out", {"device": "abacus"}, UsageError, "no device"),
+        (["empty"], "out", {}, InputError, "no scan"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_before_anything_is_written(
+    scans, model, tmp_path, inputs, out, wishes, error, reason
+):
+    (tmp_path / "note.txt").write_text("keep me")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(error, match=reason):
+        list(predict_cases([tmp_path / path for path in inputs], model, tmp_path / out, on_cpu(**wishes)))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_record_of_something_else_is_not_overwritten(scans, model, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predictions.json").write_text('{"mine": 1}')
+    with pytest.raises(InputError, match="no record of medseg predict"):
+        list(predict_cases([scans], model, tmp_path / "out", CPU))
+    assert (tmp_path / "out" / "predictions.json").read_text() == '{"mine": 1}'
+
+
+def test_a_damaged_model_is_refused_before_anything_is_written(scans, tmp_path):
+    model = make_model(tmp_path / "model")
+    (model / "fold_0.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError):
+        list(predict_cases([scans], model, tmp_path / "out", CPU))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def full_disk():
+    """No file may grow beyond 150 bytes: the system then answers as it does for a full disk."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_ends_the_batch_and_leaves_no_half_file(scans, model, tmp_path, full_disk):
+    with pytest.raises(MachineError, match="disk is full"):
+        list(predict_cases([scans], model, tmp_path / "out", CPU))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.json"]
+    assert recorded(tmp_path / "out") == {}
+
+
+def test_a_case_too_large_for_the_memory_allowed_fails_alone(scans, model, tmp_path):
+    (event, *_) = predict_cases([scans], model, tmp_path / "out", on_cpu(max_memory=1000))
+    assert isinstance(event, CaseFailed)
+    assert "GiB" in event.reason
+
+
+def test_a_real_hippocampus_is_segmented_in_its_place(shared_data, tmp_path):
+    model = make_model(tmp_path / "model", patch=(24, 24, 24))
+    scan = sorted((shared_data / "hippocampus" / "imagesTr").glob("*.nii*"))[0]
+    (event, end) = predict_cases([scan], model, tmp_path / "out", CPU)
+    assert isinstance(event, CasePredicted), event
+    given, made = nib.load(scan), nib.load(tmp_path / "out" / event.outputs[0])
+    assert made.shape == given.shape[:3]
+    np.testing.assert_allclose(made.affine, given.affine, atol=1e-4)
+    assert end.summary["predicted"] == 1
