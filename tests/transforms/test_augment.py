@@ -143,7 +143,7 @@ class TestSpace:
         assert sure.double().mean() > 0.25
         # A voxel between 0 and 2 can look like 1 by chance; hardly any do.
         assert same[sure].double().mean() > 0.98
-        assert all(not torch.equal(after, before) for before, after in zip(classes, moved, strict=True))
+        assert (moved != classes).double().mean() > 0.02
 
     def test_a_ball_in_millimetres_is_still_a_ball_when_turned(self):
         spacing = (1.0, 2.5, 1.6)
@@ -152,10 +152,8 @@ class TestSpace:
         config = only(rotation=1, rotation_deg=90)
 
         def error(assumed):
-            return max(
-                (Augmenter(config, assumed)(image, classes, generator(seed))[0] - image).abs().max()
-                for seed in range(5)
-            )
+            augment = Augmenter(config, assumed)
+            return max((augment(image, classes, generator(seed))[0] - image).abs().max() for seed in range(5))
 
         assert error(spacing) < 0.13
         assert error((1, 1, 1)) > 0.5
@@ -167,12 +165,11 @@ class TestSpace:
         image = rod[:, None].float()
         _, moved = Augmenter(only(rotation=1, rotation_deg=30), (1, 1))(image, rod, generator())
         ring = (place.norm(dim=0) - 15).abs() < 1
-        angles = torch.stack(
-            [torch.atan2(*(place[axis][(label > 0) & ring].mean() for axis in (1, 0))) for label in moved]
-        )
-        assert torch.rad2deg(angles).abs().max() < 31.5
-        assert torch.rad2deg(angles).max() > 20
-        assert torch.rad2deg(angles).min() < -20
+        ends = torch.stack([place[:, (label > 0) & ring].mean(1) for label in moved])
+        angles_deg = torch.rad2deg(torch.atan2(ends[:, 1], ends[:, 0]))
+        assert angles_deg.abs().max() < 31.5
+        assert angles_deg.max() > 20
+        assert angles_deg.min() < -20
 
     @pytest.mark.parametrize("zoom", [0.8, 1.25])
     def test_a_scaled_ball_has_the_scaled_radius(self, zoom):
