@@ -12,7 +12,7 @@ from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
-from medseg.data.cases import read_case, read_image
+from medseg.data.cases import read_case, read_image, together
 from medseg.data.dataset import Case
 from tests.data.folders import GRID, image, label_map, put_image, put_labels
 
@@ -101,3 +101,11 @@ def test_a_missing_or_damaged_file_is_named(tmp_path):
     (tmp_path / "l.nii.gz").write_bytes(b"")
     with pytest.raises(InputError, match=r"l\.nii\.gz"):
         read_case(replace(case, images=(put_image(path),)), LABELS, OPTIONS)
+
+
+def test_what_was_read_apart_comes_together_as_if_read_as_a_case(tmp_path):
+    case = Case("c", (put_image(tmp_path / "c.nii.gz"),), put_labels(tmp_path / "l.nii.gz", shifted(0.2)))
+    whole = read_case(case, LABELS, OPTIONS)
+    apart = together(io.read(case.images[0]), io.read_labels(case.label), LABELS, "c")
+    assert (apart[1].geometry, apart[1].labels, apart[2]) == (whole[1].geometry, LABELS, whole[2])
+    np.testing.assert_array_equal(apart[1].array, whole[1].array)
