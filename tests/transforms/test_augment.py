@@ -136,14 +136,15 @@ class TestSpace:
     def test_image_and_classes_move_together(self, shape, spacing, change):
         classes = blocks(shape).expand(4, *shape)
         image = classes[:, None].float()
-        changed, moved = Augmenter(only(**change, rotation_deg=30), spacing)(image, classes, generator())
+        config = only(**change, rotation_deg=30, scale_range=(0.7, 1.5))
+        changed, moved = Augmenter(config, spacing)(image, classes, generator())
         # Where the interpolated classes are whole, all voxels about are of one class.
         sure = (changed[:, 0] - changed[:, 0].round()).abs() < 1e-4
         same = changed[:, 0].round() == moved
         assert sure.double().mean() > 0.25
         # A voxel between 0 and 2 can look like 1 by chance; hardly any do.
         assert same[sure].double().mean() > 0.98
-        assert (moved != classes).double().mean() > 0.02
+        assert (moved != classes).double().mean() > 0.05
 
     def test_a_ball_in_millimetres_is_still_a_ball_when_turned(self):
         spacing = (1.0, 2.5, 1.6)
