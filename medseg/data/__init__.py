@@ -4,7 +4,7 @@
 `read_case` brings image and label map onto one grid; `measure` makes the `Fingerprint` that a plan follows from.
 """
 
-from medseg.data.cases import read_case, read_image
+from medseg.data.cases import read_case, read_image, together
 from medseg.data.dataset import BadCase, Case, Dataset, resolve_labels
 from medseg.data.fingerprint import Fingerprint, Measured, measure
 from medseg.data.groups import grouped
@@ -32,4 +32,5 @@ __all__ = [
     "read_image",
     "resolve_labels",
     "save_splits",
+    "together",
 ]

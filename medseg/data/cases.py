@@ -79,7 +79,8 @@ def _with_meaning(label_map: LabelMap, labels: Labels, case: str) -> tuple[Label
     counts = count_values(array)
     if len(labels.classes) == 2 and _WHITE not in (labels.classes[1], labels.ignore) and set(counts) <= {0, _WHITE}:
         if _WHITE in counts:
-            array = np.where(array == _WHITE, array.dtype.type(labels.classes[1]), array)
+            value = labels.classes[1]
+            array = np.where(array == _WHITE, np.min_scalar_type(value).type(value), array)
             notes = (f"The label map is black and white (0 and 255): 255 is taken for {labels.names[0]}.",)
     else:
         refuse_undeclared(counts, labels, case)

@@ -82,6 +82,7 @@ def test_a_black_and_white_mask_takes_the_one_labels_value(tmp_path):
     _, labels, notes = read_case(case, Labels({"cell": (3,)}), OPTIONS)
     assert np.unique(labels.array).tolist() == [0, 3]
     assert any("255 is taken for cell" in note for note in notes)
+    assert np.unique(read_case(case, Labels({"cell": (300,)}), OPTIONS)[1].array).tolist() == [0, 300]
     with pytest.raises(InputError, match="the value 255"):
         read_case(case, LABELS, OPTIONS)
 
