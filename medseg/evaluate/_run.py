@@ -1,0 +1,284 @@
+"""The story of an evaluation: find the pairs, compare them (in parallel if asked), and conclude.
+
+`run` is a generator of events whose last item is the `Evaluation`; `evaluate` listens to nobody and returns it. Cases
+go to processes that are started afresh (spawn), a few at a time, and come back as small facts, so memory is that of the
+pairs in work and not of the data set.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from pathlib import Path
+
+from medseg import io
+from medseg.core.errors import MachineError, MedsegError, UsageError
+from medseg.core.events import CaseFailed, CaseScored, Event, Warned
+from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap
+from medseg.data.dataset import listed, natural_key
+from medseg.evaluate.evaluation import Evaluation
+from medseg.evaluate.options import EvaluateOptions
+from medseg.evaluate.pairs import Pair, References, Source, find_label_maps, match, references
+from medseg.evaluate.score import Facts, measure, unknown_values
+
+__all__ = ["Judged", "evaluate", "run", "run_pairs"]
+
+Judged = str | Path | LabelMap | Mapping[str, str | Path | LabelMap]
+"""What can be judged or judged by: a label map, a file, a folder, or label maps and files by case id."""
+
+_BYTES_A_VOXEL = 4
+"""Reckoned for a pair: two maps of up to two bytes a voxel."""
+
+_BYTES_A_PROCESS = 250 * 2**20
+"""A fresh process with numpy and scipy, and what the boundaries of a case take beside its maps."""
+
+
+def evaluate(
+    predicted: Judged,
+    reference: Judged,
+    options: EvaluateOptions | None = None,
+    labels: Labels | None = None,
+) -> Evaluation:
+    """Judge predictions: the same numbers as the command.
+
+    Args:
+        predicted: A label map, a file, a folder of files, or a mapping of case ids.
+        reference: The same; or the folder of a data set.
+        options: What to measure.
+        labels: The labels to judge by name; else those of the data set or of the references, else their values.
+
+    Raises:
+        UsageError: A path does not exist, or an option is wrong.
+        InputError: There is nothing to compare. What is wrong with a single case is a row and no exception.
+        MachineError: A process was ended by the system.
+    """
+    for item in run(predicted, reference, options, labels):
+        if isinstance(item, Evaluation):
+            return item
+    raise AssertionError("an evaluation ends with its result")
+
+
+def run(
+    predicted: Judged,
+    reference: Judged,
+    options: EvaluateOptions | None = None,
+    labels: Labels | None = None,
+) -> Iterator[Event | Evaluation]:
+    """Like `evaluate`, as it goes on: `Warned`, `CaseScored` and `CaseFailed`, and at last the `Evaluation`."""
+    options = options or EvaluateOptions()
+    to_judge_by = _references(reference, options)
+    maps, judged_by = _predictions(predicted, to_judge_by), to_judge_by.maps
+    if _is_single(predicted) and _is_single(reference):
+        # Two files are a pair, whatever their names.
+        maps = dict(zip(judged_by, maps.values(), strict=True))
+    elif _is_single(predicted):
+        judged_by = _of_one(judged_by, next(iter(maps)), "reference")
+    elif _is_single(reference):
+        maps = _of_one(maps, next(iter(judged_by)), "prediction")
+    yield from run_pairs(match(maps, judged_by, to_judge_by.groups), options, labels or to_judge_by.labels)
+
+
+def run_pairs(
+    pairs: Sequence[Pair], options: EvaluateOptions | None = None, labels: Labels | None = None
+) -> Iterator[Event | Evaluation]:
+    """Judge pairs that are known (from a table, or from whoever made them).
+
+    Raises:
+        UsageError: There is no pair, or a label asked for is unknown.
+        MachineError: A process was ended by the system.
+    """
+    options = options or EvaluateOptions()
+    if not pairs:
+        raise UsageError("There is nothing to evaluate: no prediction and no reference.")
+    if labels is not None:
+        options.select(labels)
+    warnings = [*_warn_of_pairs(pairs)]
+    yield from map(Warned, warnings)
+
+    measured: list[Facts] = []
+    # A value that its own reference lacks may still be another's: such cases wait until all references were seen.
+    waiting: list[Facts] = []
+    declared = set() if labels is None else set(labels.classes)
+    for facts in _measure_all(pairs, labels, options):
+        if unknown_values(facts, declared | facts.reference_counts.keys()):
+            waiting.append(facts)
+            continue
+        measured.append(facts)
+        yield from _events(facts, len(measured), len(pairs))
+    known = declared.union(*(facts.reference_counts for facts in (*measured, *waiting)))
+    for facts in waiting:
+        measured.append(_refuse_unknown(facts, known))
+        yield from _events(measured[-1], len(measured), len(pairs))
+
+    labels = labels or _labels_of(measured)
+    late = _warn_of_results(measured, labels, options)
+    yield from map(Warned, late)
+    order = {pair.case: place for place, pair in enumerate(pairs)}
+    measured.sort(key=lambda facts: order[facts.pair.case])
+    yield Evaluation(tuple(measured), labels, options, (*warnings, *late))
+
+
+def _references(reference: Judged, options: EvaluateOptions) -> References:
+    if isinstance(reference, LabelMap):
+        return References({"case": reference}, reference.labels)
+    if isinstance(reference, Mapping):
+        maps = {case: _source(thing) for case, thing in reference.items()}
+        named = [thing.labels for thing in maps.values() if isinstance(thing, LabelMap) and thing.labels is not None]
+        return References(maps, named[0] if named else None)
+    return references(_existing(Path(reference)), options.read)
+
+
+def _predictions(predicted: Judged, to_judge_by: References) -> dict[str, Source]:
+    if isinstance(predicted, LabelMap):
+        return {"case": predicted}
+    if isinstance(predicted, Mapping):
+        return {case: _source(thing) for case, thing in predicted.items()}
+    path = _existing(Path(predicted))
+    if path.is_file():
+        return {io.stem(path): path}
+    found = find_label_maps(path)
+    if not found:
+        raise UsageError(
+            f"{path} holds no label map. Predictions should lie in it as CASE.nii.gz (or another kind), for the cases "
+            f"{listed(to_judge_by.maps.keys(), 3)}."
+        )
+    return dict(found)
+
+
+def _is_single(side: Judged) -> bool:
+    return isinstance(side, LabelMap) or (not isinstance(side, Mapping) and Path(side).is_file())
+
+
+def _of_one(maps: Mapping[str, Source], case: str, what: str) -> dict[str, Source]:
+    """The one map that belongs to a case: a single file beside a folder says that only its case is meant.
+
+    Raises:
+        UsageError: The folder has none.
+    """
+    if case not in maps:
+        raise UsageError(f"There is no {what} for the case '{case}'; there are {listed(maps.keys(), 3)}.")
+    return {case: maps[case]}
+
+
+def _source(thing: str | Path | LabelMap) -> Source:
+    return Path(thing) if isinstance(thing, str) else thing
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise UsageError(f"{path} does not exist.")
+    return path
+
+
+def _measure_all(pairs: Sequence[Pair], labels: Labels | None, options: EvaluateOptions) -> Iterator[Facts]:
+    """The facts of all pairs, as they get ready."""
+    n_processes = min(options.jobs, len(pairs), _processes_in_memory(pairs, options))
+    in_memory = any(isinstance(side, LabelMap) for pair in pairs for side in (pair.predicted, pair.reference))
+    if n_processes == 1 or in_memory:
+        yield from (measure(pair, labels, options) for pair in pairs)
+        return
+    waiting = iter(pairs)
+    pool = ProcessPoolExecutor(n_processes, multiprocessing.get_context("spawn"), initializer=_leave_ctrl_c_to_parent)
+    try:
+        running: set[Future[Facts]] = set()
+        while True:
+            # Twice as many as processes, so that none is idle while results are taken.
+            for pair in islice(waiting, 2 * n_processes - len(running)):
+                running.add(pool.submit(measure, pair, labels, options))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    except BrokenProcessPool as error:
+        raise MachineError(
+            "A process that compared cases was ended by the system, most likely for lack of memory. "
+            f"Run again with fewer than {n_processes} jobs."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_ctrl_c_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _processes_in_memory(pairs: Sequence[Pair], options: EvaluateOptions) -> int:
+    """How many pairs fit into the memory allowed at once, the largest of them; at least one."""
+    if options.max_memory_bytes is None or options.jobs == 1:
+        return options.jobs
+    sizes = [_voxels(pair.reference, options) for pair in pairs if pair.reference is not None]
+    return max(1, options.max_memory_bytes // (max(sizes, default=0) * _BYTES_A_VOXEL + _BYTES_A_PROCESS))
+
+
+def _voxels(source: Source, options: EvaluateOptions) -> int:
+    try:
+        grid: Geometry = source.geometry if isinstance(source, LabelMap) else io.read_geometry(source, options.read)[0]
+    except MedsegError:
+        # It will end as a row of its own.
+        return 0
+    return grid.shape[0] * grid.shape[1] * grid.shape[2]
+
+
+def _events(facts: Facts, done: int, total: int) -> Iterator[Event]:
+    for note in facts.notes:
+        yield Warned(note, facts.pair.case)
+    if facts.outcome == "compared":
+        yield CaseScored(facts.pair.case, done, total)
+    else:
+        yield CaseFailed(facts.pair.case, facts.reason, done, total)
+
+
+def _refuse_unknown(facts: Facts, known: set[int]) -> Facts:
+    unknown = unknown_values(facts, known)
+    if not unknown:
+        return facts
+    values = ", ".join(f"{value} ({count} voxels)" for value, count in list(unknown.items())[:5])
+    return facts.failed(
+        f"The prediction holds values that no label declares and no reference has: {values}. "
+        "Declare them with --labels NAME=VALUE, or correct the prediction."
+    )
+
+
+def _labels_of(measured: Sequence[Facts]) -> Labels:
+    """A label for each value of any reference."""
+    return Labels.from_values({value for facts in measured for value in facts.reference_counts})
+
+
+def _warn_of_pairs(pairs: Sequence[Pair]) -> Iterator[str]:
+    missing = [pair.case for pair in pairs if pair.predicted is None]
+    extra = [pair.case for pair in pairs if pair.reference is None]
+    if missing:
+        yield (
+            f"{len(missing)} of {len(pairs)} cases have no prediction and count as the worst value: {listed(missing)}. "
+            "If they were not to be predicted, list the cases with --pairs pairs.csv."
+        )
+    if extra:
+        yield f"{len(extra)} predictions have no reference and cannot be judged: {listed(extra)}."
+
+
+def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: EvaluateOptions) -> tuple[str, ...]:
+    warnings = []
+    if not labels.names:
+        warnings.append("No label could be judged: the references hold nothing but background, or none could be read.")
+    tolerances = [options.tolerance_of(name) for name in options.select(labels)]
+    coarse = [
+        facts.pair.case
+        for facts in measured
+        if facts.grid is not None and min(tolerances, default=0.0) < _largest_spacing_mm(facts.grid) / 2
+    ]
+    if coarse and tolerances and "nsd" in options.metrics:
+        warnings.append(
+            f"The tolerance of NSD, {min(tolerances):g} mm, is below half the voxel spacing of {len(coarse)} of "
+            f"{len(measured)} cases ({listed(sorted(coarse, key=natural_key), 3)}): there NSD measures the grid rather "
+            "than the boundary. Choose a larger --tolerance."
+        )
+    return tuple(warnings)
+
+
+def _largest_spacing_mm(grid: Geometry) -> float:
+    spacing = grid.spacing_mm
+    return max(spacing[:2] if grid.shape[2] == 1 else spacing)

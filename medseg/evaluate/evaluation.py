@@ -1,0 +1,199 @@
+"""The result of an evaluation: rows, failures, summary, the two files, and what a command asks of it.
+
+`metrics.csv` is long (case, label, metric, value, unit, status), raw values only: an empty cell is a value that does
+not exist, and the status says why. `summary.json` follows the schema medseg/summary/1. Neither holds a path of the
+machine.
+"""
+
+import csv
+import io as text_io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medseg._version import __version__
+from medseg.core.errors import UsageError
+from medseg.core.labels import Labels
+from medseg.evaluate.catalogue import METRICS
+from medseg.evaluate.options import EvaluateOptions
+from medseg.evaluate.score import Facts, Row, rows_of
+from medseg.evaluate.summary import Figure, Summary, summarise
+from medseg.io.files import write_json, write_text
+
+__all__ = ["SCHEMA", "Evaluation", "Failure", "check", "parse_thresholds"]
+
+SCHEMA = "medseg/summary/1"
+
+_HEADER = ("case", "label", "metric", "value", "unit", "status")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A case that was not compared: its status, and the sentence that says why."""
+
+    case: str
+    status: str
+    reason: str
+    defect: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Predictions judged against references.
+
+    Attributes:
+        facts: What was measured, a case each, in natural order of the ids.
+        labels: The labels that the table has.
+        options: What was measured and how.
+        warnings: What the user should know: one sentence each.
+    """
+
+    facts: tuple[Facts, ...]
+    labels: Labels
+    options: EvaluateOptions
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows: cases, then labels, then metrics, in order."""
+        return tuple(row for facts in self.facts for row in rows_of(facts, self.labels, self.options))
+
+    @cached_property
+    def summary(self) -> Summary:
+        return summarise(self.rows, self.options)
+
+    @property
+    def headline(self) -> Mapping[str, float]:
+        """Metric → one number for the set: the mean over labels of *all*."""
+        return self.summary.headline
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The cases that were not compared, in order."""
+        return tuple(
+            Failure(facts.pair.case, facts.outcome, facts.reason, facts.defect)
+            for facts in self.facts
+            if facts.outcome != "compared"
+        )
+
+    @property
+    def n_cases(self) -> int:
+        return len(self.facts)
+
+    @property
+    def n_failed(self) -> int:
+        """Cases that should have been judged and could not be: an extra prediction is listed but is no failure."""
+        return sum(
+            facts.outcome != "compared" and not (facts.outcome == "no_reference" and facts.pair.reference is None)
+            for facts in self.facts
+        )
+
+    @property
+    def n_compared(self) -> int:
+        return sum(facts.outcome == "compared" for facts in self.facts)
+
+    def to_csv(self) -> str:
+        """The text of metrics.csv; values with all their digits, undefined ones empty."""
+        text = text_io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_HEADER)
+        for row in self.rows:
+            value = "" if row.value is None else repr(row.value)
+            writer.writerow((row.case, row.label, row.metric, value, row.unit, row.status))
+        return text.getvalue()
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of summary.json."""
+        summary = self.summary
+        return {
+            "schema": SCHEMA,
+            "medseg": __version__,
+            "headline": dict(summary.headline),
+            "headline_found": dict(summary.headline_found),
+            "n_cases": self.n_cases,
+            "n_failed": self.n_failed,
+            "labels": {
+                label: {
+                    **{name: _figure(figure) for name, figure in figures.items()},
+                    "status": dict(summary.statuses[label]),
+                }
+                for label, figures in summary.figures.items()
+            },
+            "values": {name: list(self.labels.values[name]) for name in summary.figures},
+            "failures": [
+                {"case": failure.case, "status": failure.status, "reason": failure.reason} for failure in self.failures
+            ],
+            "warnings": list(self.warnings),
+            "options": self.options.to_json(),
+        }
+
+    def write(self, folder: Path) -> tuple[Path, Path]:
+        """Write metrics.csv and summary.json into a folder, each whole or not at all; their paths."""
+        table, summary = folder / "metrics.csv", folder / "summary.json"
+        write_text(table, self.to_csv())
+        write_json(summary, self.to_json())
+        return table, summary
+
+
+def parse_thresholds(texts: Iterable[str]) -> dict[str, float]:
+    """What `--fail-under` asks for.
+
+    >>> parse_thresholds(["dice=0.85", "hd95=5"])
+    {'dice': 0.85, 'hd95_mm': 5.0}
+
+    Raises:
+        UsageError: Not METRIC=NUMBER, or a metric that has no headline figure.
+    """
+    headlines = {name: name for name, metric in METRICS.items() if metric.is_headline}
+    known = {**{name.removesuffix("_mm"): name for name in headlines}, **headlines}
+    thresholds = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if name not in known:
+            nearest = get_close_matches(name, known, 1, 0.5)
+            hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+            raise UsageError(f"'{name}' is no headline figure.{hint} These are: {', '.join(headlines)}.")
+        try:
+            thresholds[known[name]] = float(number)
+        except ValueError:
+            raise UsageError(f"A threshold is METRIC=NUMBER, as in dice=0.85, not '{text}'.") from None
+    return thresholds
+
+
+def check(evaluation: Evaluation, thresholds: Mapping[str, float]) -> tuple[str, ...]:
+    """What does not reach its threshold, one sentence each: below it for shares, above it for distances.
+
+    Raises:
+        UsageError: A figure was not measured.
+    """
+    unmet = []
+    for name, threshold in thresholds.items():
+        if name not in METRICS or (name not in evaluation.headline and name not in evaluation.options.metrics):
+            measured = ", ".join(name for name in evaluation.options.metrics if METRICS[name].is_headline)
+            raise UsageError(f"'{name}' was not measured, so it has no threshold to meet; measured are {measured}.")
+        metric, value = METRICS[name], evaluation.headline.get(name)
+        if value is None:
+            unmet.append(f"{metric.title} has no value in any case; it should be at least {threshold:g}.")
+        elif metric.worst == "diagonal" and value > threshold:
+            unmet.append(f"{metric.title} is {value:.4g} mm, above {threshold:g} mm.")
+        elif metric.worst != "diagonal" and value < threshold:
+            unmet.append(f"{metric.title} is {value:.4f}, below {threshold:g}.")
+    return tuple(unmet)
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    every = figure.everywhere
+    return {
+        "all": every.mean,
+        "found": figure.found,
+        "n": every.n,
+        "n_found": figure.n_found,
+        "interval": None if every.interval is None else list(every.interval),
+        "method": every.method,
+        "sd": every.sd,
+        "median": every.median,
+        "quartiles": None if every.quartiles is None else list(every.quartiles),
+    }

@@ -1,0 +1,204 @@
+"""Which prediction belongs to which reference: by case id, or by a table; nobody is left out.
+
+A case id is a file's name without its suffix, as nnU-Net, MSD and medseg write predictions. A reference without a
+prediction and a prediction without a reference are pairs too, with one side None: they end as a status in the table.
+The module looks at names and at tables; it reads no image.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.core.errors import InputError, UsageError
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap
+from medseg.data.dataset import listed, natural_key
+from medseg.data.layouts.declaration import labels as declared_labels
+from medseg.data.layouts.declaration import read_declaration
+from medseg.io import ReadOptions, kind_of, stem
+
+__all__ = ["Pair", "References", "Source", "find_label_maps", "match", "read_table", "references"]
+
+Source = Path | LabelMap
+"""Where a label map comes from: a file, or memory."""
+
+_LABEL_MAP_KINDS = frozenset({"nifti", "mha", "nrrd", "png", "tiff", "bmp", "dicom"})
+"""Kinds that can hold a label map; JPEG cannot: it changes values."""
+
+_BESIDE = ("_probabilities", "_uncertainty", "_preview")
+"""Endings of what `medseg predict` writes beside a case's mask."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A case with its prediction and its reference; one of them may be None.
+
+    Attributes:
+        case: The case id.
+        predicted: The predicted label map.
+        reference: The label map to judge it by.
+        group: What is one to an interval (a patient); the case itself where nothing says otherwise.
+        annotated: The labels that the reference was annotated with; None: all of them.
+    """
+
+    case: str
+    predicted: Source | None
+    reference: Source | None
+    group: str = ""
+    annotated: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "group", self.group or self.case)
+
+
+@dataclass(frozen=True)
+class References:
+    """The label maps to judge by, and what is known about them.
+
+    Attributes:
+        maps: Case id → label map.
+        labels: The labels that a data set declares; None where nothing does.
+        groups: Case id → group, where a data set says so.
+        notes: How they were found: one sentence each.
+    """
+
+    maps: Mapping[str, Source]
+    labels: Labels | None = None
+    groups: Mapping[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find_label_maps(folder: Path) -> dict[str, Path]:
+    """The label maps that lie directly in a folder, by case id, in natural order.
+
+    Hidden files, other kinds of file, and what medseg writes beside a mask (CASE_probabilities, …) do not count.
+
+    Raises:
+        UsageError: There is no such folder.
+        InputError: Two files have one case id.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} does not exist." if not folder.exists() else f"{folder} is a file, not a folder.")
+    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    found: dict[str, Path] = {}
+    stems = {stem(file) for file in files}
+    for file in sorted(files, key=lambda file: natural_key(file.name)):
+        case = stem(file)
+        if any(case.endswith(ending) and case.removesuffix(ending) in stems for ending in _BESIDE):
+            continue
+        if kind_of(file) not in _LABEL_MAP_KINDS:
+            continue
+        twin = found.setdefault(case, file)
+        if twin is not file:
+            raise InputError(
+                f"Two files of {folder} have the case id '{case}': {twin.name} and {file.name}. "
+                "Move one of them, or say which one counts with --pairs pairs.csv."
+            )
+    return found
+
+
+def references(path: Path, options: ReadOptions | None = None) -> References:
+    """The references in a file, in a folder of label maps, or in a data set folder (MSD, nnU-Net, images + labels).
+
+    A folder `labelsTr` whose parent declares labels in a dataset.json has those.
+
+    Raises:
+        UsageError: There is no such path.
+        InputError: The folder holds no label map and is no data set.
+    """
+    if path.is_file():
+        return References({stem(path): path}, _declared_beside(path.parent))
+    maps = find_label_maps(path)
+    if maps:
+        return References(maps, _declared_beside(path))
+    from medseg.config.schema import DataConfig
+    from medseg.data.layouts import open_dataset
+
+    dataset = open_dataset(path, DataConfig(read=(options or ReadOptions()).to_pairs()))
+    return References(
+        {case.id: case.label for case in dataset.cases if case.label is not None},
+        dataset.labels,
+        {case.id: case.group for case in dataset.cases},
+        dataset.notes,
+    )
+
+
+def match(
+    predicted: Mapping[str, Source], reference: Mapping[str, Source], groups: Mapping[str, str] | None = None
+) -> tuple[Pair, ...]:
+    """Pairs by case id, in natural order: all references, and all predictions that have none.
+
+    Raises:
+        InputError: Not a single case id is on both sides: then the names must be wrong, not the predictions.
+    """
+    if reference and predicted and not predicted.keys() & reference.keys():
+        raise InputError(
+            f"No prediction has the name of a reference: predicted are {listed(predicted.keys(), 3)}, references are "
+            f"{listed(reference.keys(), 3)}. Give files of one case the same name, or settle it with --pairs pairs.csv "
+            "(columns case,predicted,reference)."
+        )
+    cases = sorted(predicted.keys() | reference.keys(), key=natural_key)
+    known = groups or {}
+    return tuple(Pair(case, predicted.get(case), reference.get(case), known.get(case, "")) for case in cases)
+
+
+def read_table(path: Path) -> tuple[Pair, ...]:
+    """Pairs from a CSV or TSV with the columns case, predicted, reference, perhaps group and annotated.
+
+    Paths are relative to the table; an empty cell is a prediction or a reference that there is not. `annotated` lists
+    the names of the labels that the reference was annotated with, separated by ";"; an empty cell means all.
+
+    Raises:
+        UsageError: There is no such file.
+        InputError: A column is missing, a case occurs twice or has neither path.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}.") from error
+    rows = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
+    missing = {"case", "predicted", "reference"} - set(rows.fieldnames or ())
+    if missing:
+        raise InputError(
+            f"{path} has no column {' and no column '.join(sorted(missing))}. Its first line should be "
+            "case,predicted,reference (group and annotated may follow)."
+        )
+    pairs: dict[str, Pair] = {}
+    for number, row in enumerate(rows, start=2):
+        cells = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+        pair = _pair(cells, path.parent)
+        if not pair.case or (pair.predicted is None and pair.reference is None):
+            raise InputError(f"{path}, line {number}: a row needs a case and at least one of predicted and reference.")
+        if pair.case in pairs:
+            raise InputError(f"{path}, line {number}: the case '{pair.case}' stands there for the second time.")
+        pairs[pair.case] = pair
+    if not pairs:
+        raise InputError(f"{path} lists no case.")
+    return tuple(pairs.values())
+
+
+def _pair(cells: Mapping[str, str], folder: Path) -> Pair:
+    names = _split(cells.get("annotated", ""))
+    return Pair(
+        cells["case"],
+        folder / cells["predicted"] if cells["predicted"] else None,
+        folder / cells["reference"] if cells["reference"] else None,
+        cells.get("group", ""),
+        frozenset(names) or None,
+    )
+
+
+def _split(text: str) -> Iterable[str]:
+    return (name.strip() for name in text.split(";") if name.strip())
+
+
+def _declared_beside(folder: Path) -> Labels | None:
+    """The labels of the dataset.json in a folder of label maps (nnU-Net writes one there) or beside it."""
+    root = folder if (folder / "dataset.json").is_file() else folder.resolve().parent
+    if root != folder and not folder.name.lower().startswith(("labels", "masks")):
+        return None
+    declared = read_declaration(root)
+    return None if declared is None else declared_labels(declared, root / "dataset.json")

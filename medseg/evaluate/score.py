@@ -1,0 +1,338 @@
+"""One pair of label maps → what was measured (`Facts`) → rows of the table: a value, or a status that says why not.
+
+`measure` is the boundary of a batch: whatever goes wrong with one case becomes its status and a sentence, never an
+exception, so the other cases go on. It returns facts that are small and can be sent between processes; which labels
+the table has may only be known when all references were seen (`rows_of`). The table of statuses is the contract's:
+
+    reference ↓ / prediction →   has the label   has none       no file    unreadable, other grid, unknown value
+    has the label                ok              missed         missing    failed
+    annotated, has none          false_alarm     both_empty     missing    failed
+    label not annotated          not_annotated   not_annotated  …          …
+    no reference                 no_reference
+"""
+
+import os
+import traceback
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from medseg import io
+from medseg.core.errors import InputError, MedsegError
+from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap
+from medseg.evaluate.catalogue import METRICS, Metric
+from medseg.evaluate.options import EvaluateOptions
+from medseg.evaluate.pairs import Pair, Source
+from medseg.metrics import Boundary, Confusion, Overlap, boundary_of, boxes_of, confusion, surface_distances
+from medseg.metrics.boundary import Box, union
+
+__all__ = ["STATUSES", "Facts", "Row", "Status", "measure", "rows_of", "unknown_values"]
+
+Status = Literal["ok", "both_empty", "missed", "false_alarm", "not_annotated", "missing", "failed", "no_reference"]
+STATUSES: tuple[Status, ...] = (
+    "ok",
+    "both_empty",
+    "missed",
+    "false_alarm",
+    "not_annotated",
+    "missing",
+    "failed",
+    "no_reference",
+)
+"""All statuses of a (case, label), in the order of tables."""
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One cell of the long table.
+
+    Attributes:
+        case: The case id.
+        label: Name of the label or region.
+        metric: A name of the catalogue.
+        value: The raw value; None where the metric is not defined for the pair.
+        unit: The metric's.
+        status: Why a value is there or not.
+        counted: What the row counts as in the mean over *all*; None: in no mean.
+        group: What the case belongs to.
+    """
+
+    case: str
+    label: str
+    metric: str
+    value: float | None
+    unit: str
+    status: Status
+    counted: float | None
+    group: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was measured of one case.
+
+    Attributes:
+        pair: The case.
+        outcome: "compared"; "missing" (no prediction), "failed" (a prediction that cannot be judged), or
+            "no_reference" (nothing to judge by).
+        reason: What is wrong, in a sentence; empty for "compared".
+        defect: The traceback, if what went wrong is a defect of medseg.
+        grid: The reference's grid; None where there is no reference.
+        reference_counts: Voxels of each value of the reference, ignored ones left out.
+        confusion: The counts of pairs of values; None but for "compared".
+        distances: By label: the metrics of the boundaries, where both sides have the label.
+        notes: What the user should know: one sentence each.
+    """
+
+    pair: Pair
+    outcome: Literal["compared", "missing", "failed", "no_reference"]
+    reason: str = ""
+    defect: str = ""
+    grid: Geometry | None = None
+    reference_counts: Mapping[int, int] = field(default_factory=dict)
+    confusion: Confusion | None = None
+    distances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def failed(self, reason: str) -> "Facts":
+        """These facts with a prediction that turned out not to be judgeable."""
+        return replace(self, outcome="failed", reason=reason, confusion=None, distances={})
+
+
+def measure(pair: Pair, labels: Labels | None, options: EvaluateOptions) -> Facts:
+    """Compare one case. Whatever goes wrong is in the facts.
+
+    Args:
+        pair: The case.
+        labels: What is declared; None: each value is a label of its own.
+        options: What to measure.
+    """
+    if pair.reference is None:
+        return Facts(pair, "no_reference", "There is no reference for this prediction.")
+    source, prediction = pair.reference, pair.predicted
+    reference = _attempt(lambda: _read(source, options), pair)
+    if isinstance(reference, _Failure):
+        return Facts(pair, "no_reference", f"The reference cannot be used. {reference.reason}", reference.defect)
+    facts = Facts(pair, "missing", "There is no prediction for this case.", grid=reference.geometry)
+    if prediction is None:
+        return replace(facts, reference_counts=_counts(reference, labels))
+    compared = _attempt(lambda: _compare(facts, _read(prediction, options), reference, labels, options), pair)
+    if isinstance(compared, _Failure):
+        known = replace(facts, reference_counts=_counts(reference, labels), defect=compared.defect)
+        return known.failed(compared.reason)
+    return compared
+
+
+def unknown_values(facts: Facts, known: Collection[int]) -> dict[int, int]:
+    """The predicted values that nothing declares and no reference has, with their numbers of voxels."""
+    if facts.confusion is None:
+        return {}
+    return {v: n for v, n in facts.confusion.predicted_counts.items() if v != 0 and v not in known}
+
+
+def rows_of(facts: Facts, labels: Labels, options: EvaluateOptions) -> list[Row]:
+    """The rows of one case: every label by every metric."""
+    rows: list[Row] = []
+    for name in options.select(labels):
+        status, values = _judge(facts, name, labels.values[name])
+        for metric in (METRICS[metric_name] for metric_name in options.metrics):
+            value = values.get(metric.name)
+            value = None if value is None or not isfinite(value) else float(value)
+            counted = _counted(metric, status, value, facts.grid)
+            rows.append(Row(facts.pair.case, name, metric.name, value, metric.unit, status, counted, facts.pair.group))
+    return rows
+
+
+def _judge(facts: Facts, name: str, numbers: Collection[int]) -> tuple[Status, dict[str, float]]:
+    """The status of a label in a case, and all values that are defined (undefined ones absent or NaN)."""
+    if facts.outcome == "no_reference" or facts.grid is None:
+        return "no_reference", {}
+    if facts.pair.annotated is not None and name not in facts.pair.annotated:
+        return "not_annotated", {}
+    voxel_ml = facts.grid.voxel_volume_ml
+    if facts.confusion is None:
+        in_reference = sum(facts.reference_counts.get(number, 0) for number in numbers)
+        return ("missing" if facts.outcome == "missing" else "failed"), {"reference_ml": in_reference * voxel_ml}
+    overlap = facts.confusion.overlap(numbers)
+    values = _overlap_values(overlap, voxel_ml)
+    if overlap.n_reference and overlap.n_predicted:
+        return "ok", {**values, **facts.distances.get(name, {})}
+    if not overlap.n_reference and not overlap.n_predicted:
+        return "both_empty", values
+    # Nothing of a boundary is near to nothing: 0 by the formula of NSD, while a distance to nothing does not exist.
+    return ("missed" if overlap.n_reference else "false_alarm"), {**values, "nsd": 0.0}
+
+
+def _counted(metric: Metric, status: Status, value: float | None, grid: Geometry | None) -> float | None:
+    """What a row counts as in the mean over all cases: its value where it has one, else the contract's."""
+    if status in ("no_reference", "not_annotated"):
+        return None
+    if value is not None:
+        return value
+    if status == "both_empty":
+        return metric.perfect
+    if status == "ok" or metric.worst is None:
+        return None
+    if metric.worst == "diagonal":
+        return None if grid is None else grid.diagonal_mm
+    return metric.worst
+
+
+def _overlap_values(overlap: Overlap, voxel_ml: float) -> dict[str, float]:
+    return {
+        "dice": overlap.dice,
+        "iou": overlap.iou,
+        "precision": overlap.precision,
+        "recall": overlap.recall,
+        "specificity": overlap.specificity,
+        "reference_ml": overlap.n_reference * voxel_ml,
+        "predicted_ml": overlap.n_predicted * voxel_ml,
+        "volume_error_ml": overlap.volume_error_ml(voxel_ml),
+        "absolute_volume_error_ml": abs(overlap.volume_error_ml(voxel_ml)),
+        "volume_error_percent": overlap.volume_error_percent,
+        "volume_similarity": overlap.volume_similarity,
+    }
+
+
+def _compare(
+    facts: Facts, predicted: LabelMap, reference: LabelMap, labels: Labels | None, options: EvaluateOptions
+) -> Facts:
+    """The facts of a case that can be compared.
+
+    Raises:
+        InputError: The grids differ, or the prediction holds the value to ignore.
+    """
+    _refuse_other_grid(predicted, reference)
+    ignore = None if labels is None else labels.ignore
+    counted = confusion(reference.array, predicted.array, ignore=ignore)
+    if ignore is not None and ignore in counted.predicted_counts:
+        raise InputError(
+            f"The prediction holds the value {ignore} ({counted.predicted_counts[ignore]} voxels), which means "
+            "'ignore' and may stand in references only."
+        )
+    distances: dict[str, dict[str, float]] = {}
+    notes = _undeclared(counted.reference_counts, labels)
+    if any(METRICS[name].is_distance for name in options.metrics):
+        in_both = counted.reference_counts.keys() & counted.predicted_counts.keys()
+        named = labels or Labels.from_values(in_both)
+        engine = _Engine(reference, predicted, ignore)
+        for name in named.names if labels is None else options.select(named):
+            overlap = counted.overlap(named.values[name])
+            if overlap.n_reference and overlap.n_predicted:
+                distances[name] = engine.distances(named.values[name], options.tolerance_of(name))
+        if engine.n_dropped:
+            notes += (f"{engine.n_dropped} boundary elements touch voxels to ignore and were left out.",)
+    return replace(
+        facts,
+        outcome="compared",
+        reason="",
+        reference_counts=counted.reference_counts,
+        confusion=counted,
+        distances=distances,
+        notes=notes,
+    )
+
+
+class _Engine:
+    """Boundaries of labels and regions of one pair: the boxes of all labels are found once."""
+
+    def __init__(self, reference: LabelMap, predicted: LabelMap, ignore: int | None) -> None:
+        self._maps = (reference.array, predicted.array)
+        self._grid = reference.geometry
+        self._boxes = tuple(boxes_of(array) for array in self._maps)
+        self._ignored = None if ignore is None else np.asarray(reference.array == ignore)
+        if self._ignored is not None and not self._ignored.any():
+            self._ignored = None
+        self.n_dropped = 0
+
+    def distances(self, values: Collection[int], tolerance_mm: float) -> dict[str, float]:
+        found = surface_distances(self._boundary(0, values), self._boundary(1, values))
+        self.n_dropped += found.n_dropped
+        return {
+            "hd_mm": found.hd_mm,
+            "hd95_mm": found.hd95_mm(),
+            "hd95_pooled_mm": found.hd95_mm(pooled=True),
+            "assd_mm": found.assd_mm,
+            "masd_mm": found.masd_mm,
+            "nsd": found.nsd(tolerance_mm) if found.defined else float("nan"),
+        }
+
+    def _boundary(self, side: int, values: Collection[int]) -> Boundary:
+        array = self._maps[side]
+        box: Box = union([self._boxes[side][value] for value in values if value in self._boxes[side]])
+        inside = array[box]
+        mask = inside == next(iter(values)) if len(values) == 1 else np.isin(inside, list(values))
+        start = (box[0].start, box[1].start, box[2].start)
+        return boundary_of(np.asarray(mask), self._grid, start=start, ignored=self._ignored)
+
+
+def _read(source: Source, options: EvaluateOptions) -> LabelMap:
+    return source if isinstance(source, LabelMap) else io.read_labels(source, options.read)
+
+
+def _counts(reference: LabelMap, labels: Labels | None) -> dict[int, int]:
+    """Voxels of each value of a reference that has nothing to be compared with."""
+    ignore = None if labels is None else labels.ignore
+    return confusion(reference.array, reference.array, ignore=ignore).reference_counts
+
+
+def _undeclared(counts: Mapping[int, int], labels: Labels | None) -> tuple[str, ...]:
+    unknown = {} if labels is None else {v: n for v, n in counts.items() if v not in labels.classes}
+    if not unknown:
+        return ()
+    listed = ", ".join(f"{value} ({count} voxels)" for value, count in list(unknown.items())[:5])
+    return (f"The reference holds values that no label declares: {listed}. They count as background.",)
+
+
+def _refuse_other_grid(predicted: LabelMap, reference: LabelMap) -> None:
+    ours, theirs = predicted.geometry, reference.geometry
+    if ours.shape != theirs.shape:
+        raise InputError(
+            f"The prediction has {_by(ours)} voxels, the reference {_by(theirs)}. "
+            "Resample the prediction to the reference's grid, or check that both are of one scan."
+        )
+    if predicted.meta.placed and reference.meta.placed and not theirs.same_as(ours):
+        raise InputError(
+            f"The prediction lies up to {theirs.distance_mm(ours):.3g} mm away from the reference (at most "
+            f"{theirs.tolerance_mm:.2g} mm is rounding). Resample it to the reference's grid, or check that both are "
+            "of one scan."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What went wrong: a sentence, and the traceback if it is a defect."""
+
+    reason: str
+    defect: str = ""
+
+
+def _attempt(action: Callable[[], _Result], pair: Pair) -> "_Result | _Failure":
+    """The result of an action, or why there is none."""
+    try:
+        return action()
+    except MedsegError as error:
+        return _Failure(_without_folder(str(error), pair))
+    except Exception as error:  # noqa: BLE001  the boundary of a batch: one case must not end the others
+        reason = f"An error that medseg did not expect: {type(error).__name__}: {error}"
+        return _Failure(reason, traceback.format_exc())
+
+
+def _by(grid: Geometry) -> str:
+    return "×".join(str(n) for n in (grid.shape[:2] if grid.shape[2] == 1 else grid.shape))
+
+
+def _without_folder(text: str, pair: Pair) -> str:
+    """A sentence with file names in place of whole paths: results say nothing of where a machine keeps its files."""
+    for source in (pair.predicted, pair.reference):
+        if isinstance(source, Path):
+            text = text.replace(f"{source.parent}{os.sep}", "")
+    return text

@@ -1,0 +1,203 @@
+"""An evaluation as tables of words, and the tables as text, Markdown, LaTeX or CSV.
+
+Failures come first, then both means side by side, then the statuses. A `Table` is plain data, so that a screen can draw
+it in its own way; numbers are already rounded as a reader wants them. The module knows no colour and no terminal.
+"""
+
+import csv
+import io as text_io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from medseg.core.errors import UsageError
+from medseg.evaluate.catalogue import METRICS
+from medseg.evaluate.evaluation import Evaluation
+from medseg.evaluate.score import STATUSES
+
+__all__ = ["Form", "Table", "render", "tables"]
+
+Form = Literal["text", "markdown", "latex", "csv"]
+"""How tables can be written."""
+
+_NONE = "–"
+"""What stands where there is no value."""
+
+_DECIMALS = {"": 3, "mm": 2, "ml": 2, "%": 1}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of words.
+
+    Attributes:
+        title: What it shows.
+        headers: A name for each column.
+        rows: Cells, as many a row as there are headers.
+        numeric: For each column whether it holds numbers (and is set flush right).
+        notes: What to know when reading it: one sentence each.
+    """
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: tuple[bool, ...]
+    notes: tuple[str, ...] = ()
+
+
+def tables(evaluation: Evaluation) -> tuple[Table, ...]:
+    """The tables of an evaluation: failures (if there are any), scores, statuses."""
+    failures = (_failures(evaluation),) if evaluation.failures else ()
+    return (*failures, _scores(evaluation), _statuses(evaluation))
+
+
+def render(many: Sequence[Table], form: Form) -> str:
+    """Tables as text, Markdown, LaTeX (booktabs) or CSV, one after the other, with a line feed at the end.
+
+    Raises:
+        UsageError: The form is unknown.
+    """
+    if form not in _WRITERS:
+        raise UsageError(f"A table can be written as {', '.join(get_args(Form))}, not as '{form}'.")
+    return "\n\n".join(_WRITERS[form](table) for table in many) + "\n"
+
+
+def _failures(evaluation: Evaluation) -> Table:
+    rows = tuple((failure.case, failure.status, failure.reason) for failure in evaluation.failures)
+    title = f"Not compared: {len(rows)} of {evaluation.n_cases} cases"
+    return Table(title, ("case", "status", "reason"), rows, (False, False, False))
+
+
+def _scores(evaluation: Evaluation) -> Table:
+    summary = evaluation.summary
+    rows = []
+    for label, figures in summary.figures.items():
+        for name, figure in figures.items():
+            every = figure.everywhere
+            interval = _NONE if every.interval is None else " to ".join(_number(end, name) for end in every.interval)
+            rows.append(
+                (
+                    label,
+                    _title(name),
+                    _number(every.mean, name),
+                    interval,
+                    str(every.n),
+                    _number(figure.found, name),
+                    str(figure.n_found),
+                )
+            )
+    if len(summary.figures) > 1:
+        rows += [
+            (
+                "mean over labels",
+                _title(name),
+                _number(value, name),
+                _NONE,
+                "",
+                _number(summary.headline_found.get(name), name),
+                "",
+            )
+            for name, value in summary.headline.items()
+        ]
+    headers = ("label", "metric", "all", f"{evaluation.options.level:.0%} interval", "n", "found", "n found")
+    return Table(
+        f"Scores of {evaluation.n_cases} {'case' if evaluation.n_cases == 1 else 'cases'}",
+        headers,
+        tuple(rows),
+        (False, False, True, True, True, True, True),
+        _score_notes(evaluation),
+    )
+
+
+def _score_notes(evaluation: Evaluation) -> tuple[str, ...]:
+    notes = [
+        "all: a miss, a false alarm and a missing or failed prediction count as the worst value; absent in both counts "
+        "as perfect. found: cases in which both sides have the label.",
+    ]
+    if any(METRICS[name].worst == "diagonal" for name in evaluation.options.metrics):
+        notes.append(
+            "The worst distance is the image's diagonal, so the mean of a distance in all grows with the field of view."
+        )
+    if "nsd" in evaluation.options.metrics:
+        single = "".join(f", {name} {value:g} mm" for name, value in evaluation.options.tolerances_mm.items())
+        notes.append(f"NSD at a tolerance of {evaluation.options.tolerance_mm:g} mm{single}.")
+    return tuple(notes)
+
+
+def _statuses(evaluation: Evaluation) -> Table:
+    counts = evaluation.summary.statuses
+    seen = [status for status in STATUSES if any(status in each for each in counts.values())]
+    rows = tuple((label, *(str(each.get(status, 0)) for status in seen)) for label, each in counts.items())
+    return Table("Cases by status", ("label", *seen), rows, (False, *(True for _ in seen)))
+
+
+def _title(name: str) -> str:
+    metric = METRICS[name]
+    return f"{metric.title} [{metric.unit}]" if metric.unit else metric.title
+
+
+def _number(value: float | None, name: str) -> str:
+    return _NONE if value is None else f"{value:.{_DECIMALS[METRICS[name].unit]}f}"
+
+
+def _text(table: Table) -> str:
+    widths = [max(map(len, column)) for column in zip(table.headers, *table.rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, table.numeric, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([table.title, line(table.headers), rule, *map(line, table.rows), *table.notes])
+
+
+def _markdown(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = line(["---:" if right else "---" for right in table.numeric])
+    notes = ["", *table.notes] if table.notes else []
+    return "\n".join([f"**{table.title}**", "", line(table.headers), rule, *map(line, table.rows), *notes])
+
+
+_LATEX_SPECIALS = str.maketrans(
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", _NONE: "--"}
+    | {char: f"\\{char}" for char in "&%$#_{}"}
+)
+
+
+def _latex(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(cell.translate(_LATEX_SPECIALS) for cell in cells) + r" \\"
+
+    columns = "".join("r" if right else "l" for right in table.numeric)
+    body = [
+        f"% {table.title}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        line(table.headers),
+        r"\midrule",
+        *map(line, table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join([*body, *(f"% {note}" for note in table.notes)])
+
+
+def _csv(table: Table) -> str:
+    text = text_io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.headers)
+    writer.writerows([("" if cell == _NONE else cell for cell in row) for row in table.rows])
+    return text.getvalue().rstrip("\n")
+
+
+_WRITERS: Mapping[str, Callable[[Table], str]] = {
+    "text": _text,
+    "markdown": _markdown,
+    "latex": _latex,
+    "csv": _csv,
+}
