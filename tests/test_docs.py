@@ -1,0 +1,64 @@
+"""docs/files.md describes what the code writes: every key of every table, and no key that is not there."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from medseg.core.events import EpochEnded
+from medseg.data.fingerprint import CaseGrid, ChannelFacts, Fingerprint, LabelFacts
+from medseg.evaluate.score import STATUSES
+from medseg.model.store import MODEL_SCHEMA, _Description
+from medseg.plan.plan import Plan, Schedule
+from medseg.predict.outputs import PREDICTIONS_SCHEMA, Record
+from medseg.transforms.preprocessing import Preprocessing
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+
+
+def documented(section, head):
+    """The names in the first column of the table under `## section` whose first head is `head`."""
+    body = TEXT.split(f"\n## {section}", 1)[1].split("\n## ", 1)[0]
+    table = body.split(f"\n| {head} |", 1)[1].split("\n\n", 1)[0]
+    return [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+
+def keys(model):
+    return [name for name in model.model_fields if name != "schema_"]
+
+
+@pytest.mark.parametrize(
+    ("section", "head", "names"),
+    [
+        ("fingerprint.json", "key", keys(Fingerprint)),
+        ("fingerprint.json", "key of a case", keys(CaseGrid)),
+        ("fingerprint.json", "key of a channel", keys(ChannelFacts)),
+        ("fingerprint.json", "key of a label", keys(LabelFacts)),
+        ("plan.json", "key", keys(Plan)),
+        ("plan.json", "key of preprocessing", keys(Preprocessing)),
+        ("plan.json", "key of the schedule", keys(Schedule)),
+        ("fold_N/history.csv", "column", [field.name for field in fields(EpochEnded)]),
+        ("MODEL/model.json", "key", keys(_Description)),
+        ("OUT/predictions.json", "key of a case", [field.name for field in fields(Record)]),
+        ("metrics.csv", "status", STATUSES),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_tables_list_the_keys_that_are_written(section, head, names):
+    assert sorted(documented(section, head)) == sorted(names)
+
+
+def test_every_schema_in_the_code_is_described_with_its_number():
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "medseg").rglob("*.py"))
+    written = set(re.findall(r"\"(medseg/[a-z]+/\d+)\"", source)) - {"medseg/cache/1"}  # gone when training ends
+    assert {MODEL_SCHEMA, PREDICTIONS_SCHEMA} <= written
+    assert written == set(re.findall(r"`(medseg/[a-z]+/\d+)`", TEXT))
+
+
+def test_links_between_the_papers_lead_somewhere():
+    papers = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    for paper in papers:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", paper.read_text(encoding="utf-8")):
+            assert (paper.parent / target).exists(), f"{paper.name}: {target}"
