@@ -102,7 +102,8 @@ def _terminate(*_: object) -> None:
 
 
 def _click_sentence(wrong: click.ClickException) -> str:
-    where = f" (see medseg {wrong.ctx.info_name} --help)" if getattr(wrong, "ctx", None) and wrong.ctx.parent else ""
+    context = getattr(wrong, "ctx", None)
+    where = f" (see medseg {context.info_name} --help)" if context is not None and context.parent else ""
     return wrong.format_message().rstrip(".") + where + "."
 
 

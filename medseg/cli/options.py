@@ -73,7 +73,9 @@ def _signature(
     ] = None,
     read: Annotated[
         list[str] | None,
-        _option("--read", metavar="KEY=VALUE", help="How to read what leaves a choice, e.g. geometry=sform; repeatable."),
+        _option(
+            "--read", metavar="KEY=VALUE", help="How to read what leaves a choice, e.g. geometry=sform; repeatable."
+        ),
     ] = None,
 ) -> Shared:
     """The shared options as typer shall see them, and as one value."""

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from medseg.cli.options import Shared
@@ -47,10 +47,8 @@ PLAIN_FIRST_S = 8.0
 class Listener(Protocol):
     """Something that hears events, in order, from its `__enter__` to its `__exit__`."""
 
-    def __enter__(self) -> "Listener": ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __enter__(self) -> object: ...
+    def __exit__(self, *_: object) -> None: ...
     def hear(self, event: Event) -> None: ...
 
 

@@ -1,17 +1,19 @@
 """`medseg train DATA -o RUN`: a model from a folder of scans and masks."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from medseg.cli.options import Shared, parse_seconds, shared_options
 from medseg.core.errors import UsageError
-from medseg.core.events import Finished
+from medseg.core.events import Event, Finished
 
 if TYPE_CHECKING:
     from medseg.config.schema import Config
+    from medseg.train.setup import TrainOptions
 
 STARTED_S = time.monotonic()
 """When this process began to be medseg: a budget covers starting up, too."""
@@ -48,7 +50,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print fingerprint, plan, network, memory and speed; write nothing.")
     ] = False,
-    list_presets: Annotated[
+    _list: Annotated[
         bool,
         typer.Option("--list-presets", callback=_list_presets, is_eager=True, help="List the presets and leave."),
     ] = False,
@@ -78,7 +80,7 @@ def command(
         _train(data, out, options, shared)
 
 
-def _train(data: Path, out: Path, options: Any, shared: Shared) -> None:
+def _train(data: Path, out: Path, options: "TrainOptions", shared: Shared) -> None:
     from medseg.cli.screen import StopSwitch, console, duration, follow
     from medseg.train.run import train
 
@@ -102,9 +104,8 @@ def _closing(finished: Finished, out: Path, took: str) -> str:
     lines = [f"Trained {summary['steps']} steps ({summary['pflop']:.3f} PFLOP, {summary['arithmetic']}) in {took}."]
     headline = summary["validation"].get("headline", {})
     if headline.get("dice") is not None:
-        lines.append(
-            f"Validation Dice {headline['dice']:.3f}; all figures: {out / f'fold_{summary['fold']}' / 'validation'}"
-        )
+        figures = out / f"fold_{summary['fold']}" / "validation"
+        lines.append(f"Validation Dice {headline['dice']:.3f}; all figures: {figures}")
     lines.append(f"The model is {out / 'model'}. Now: medseg predict SCANS -m {out} -o OUT")
     return "\n".join(lines)
 
@@ -133,11 +134,19 @@ def _fold(text: str) -> int | Literal["all"]:
     return int(text)
 
 
-def _dry_run(data: Path, options: Any, shared: Shared) -> None:
+def _dry_run(data: Path, options: "TrainOptions", shared: Shared) -> None:
+    from medseg.cli.plan_view import show
     from medseg.cli.screen import console, follow
     from medseg.train.dry_run import DryRun, dry_run
 
     found: list[DryRun] = []
-    follow(_kept(dry_run(data, options), found), shared)
+
+    def kept() -> Iterator[Event]:
+        for event in dry_run(data, options):
+            if isinstance(event, DryRun):
+                found.append(event)
+            yield event
+
+    follow(kept(), shared)
     if not shared.json:
-        _show(found[0], console(shared))
+        show(found[0], console(shared))

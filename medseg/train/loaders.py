@@ -5,14 +5,18 @@ refusals. It is how training reads: `Prepare` loads image and label map with it,
 brings both to the plan grid. Everything is picklable, so loaders work with spawned processes; the default is none.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.data import DataLoader, ImageReader, MetaTensor
-from monai.data import Dataset as MonaiDataset
-from monai.transforms import LoadImage, Transform
+from monai.data.dataloader import DataLoader
+from monai.data.dataset import Dataset as MonaiDataset
+from monai.data.image_reader import ImageReader
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.io.array import LoadImage
+from monai.transforms.transform import Transform
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
@@ -31,6 +35,8 @@ from medseg.transforms.preprocess import preprocess, preprocess_labels
 
 __all__ = ["MedsegReader", "Prepare", "batch_loader", "prepare"]
 
+PathLike = str | os.PathLike[str]
+
 IGNORED = 255
 """The class index of voxels that no loss sees."""
 
@@ -38,7 +44,7 @@ MORE_BATCHES = 4
 """A loader offers this many times the steps that are planned: a correction may lengthen a run."""
 
 
-class MedsegReader(ImageReader):  # type: ignore[misc]  # MONAI has no types
+class MedsegReader(ImageReader):
     """MONAI's view of `medseg.io.read` and `read_labels`.
 
     `get_data` gives the array (channels, i, j, k) and the metadata that MONAI understands: "affine" (RAS+, mm),
@@ -57,10 +63,10 @@ class MedsegReader(ImageReader):  # type: ignore[misc]  # MONAI has no types
         self._labels = labels
         self._stacked = stacked
 
-    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         return all(io.kind_of(Path(name)) is not None for name in _names(filename))
 
-    def read(self, data: Sequence[str] | str, **_: Any) -> Volume | LabelMap:  # noqa: ANN401  MONAI passes what it likes
+    def read(self, data: Sequence[PathLike] | PathLike, **_: Any) -> Volume | LabelMap:  # noqa: ANN401  MONAI passes what it likes
         paths = tuple(Path(name) for name in _names(data))
         if self._labels:
             return io.read_labels(paths[0], self._options)
@@ -76,7 +82,7 @@ class MedsegReader(ImageReader):  # type: ignore[misc]  # MONAI has no types
         }
 
 
-class Prepare(Transform):  # type: ignore[misc]  # MONAI has no types
+class Prepare(Transform):
     """A MONAI transform from the paths of a case to its image and classes on the plan grid.
 
     {"case": id, "image": [paths], "label": path} → {"case", "image": float32 (c, i, j, k), "classes": (i, j, k)}.
@@ -170,8 +176,8 @@ def _unwrapped(loader: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  MONAI 
         raise cause from None
 
 
-def _names(filename: Sequence[str] | str) -> list[str]:
-    return [str(filename)] if isinstance(filename, str | Path) else [str(name) for name in filename]
+def _names(filename: Sequence[PathLike] | PathLike) -> list[str]:
+    return [str(filename)] if isinstance(filename, str | os.PathLike) else [str(name) for name in filename]
 
 
 def _volume(image: MetaTensor) -> Volume:

@@ -18,8 +18,8 @@ from medseg.core.errors import InputError
 from medseg.core.events import EpochEnded, Event, StepEnded, Warned
 from medseg.nn.losses import SegmentationLoss
 from medseg.plan.plan import Correction
+from medseg.predict.arithmetic import Arithmetic
 from medseg.train.batches import Batch, step_generator
-from medseg.train.measure import Arithmetic
 from medseg.train.schedule import corrected_steps, learning_rate, progress
 from medseg.transforms.augment import Augmenter
 

@@ -6,7 +6,7 @@ is whole, and `TrainOptions.resume` goes on from the last checkpoint with the ba
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,23 @@ import torch
 
 from medseg.core.events import EpochEnded, Event, Finished, Noted, Planned, StepEnded, Validated, Warned, record
 from medseg.io.files import write_json
+from medseg.model import ModelInfo, save_model
 from medseg.nn.summary import summarise
-from medseg.plan.plan import Schedule
+from medseg.plan.plan import Correction, Schedule
 from medseg.predict.arithmetic import Arithmetic
 from medseg.predict.predictor import Predictor
+from medseg.train.batches import PatchBatches
 from medseg.train.cache import Cache
 from medseg.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from medseg.train.folder import RunFolder
 from medseg.train.history import draw_curves, read_history, write_history
+from medseg.train.learners import new_learner
 from medseg.train.loaders import batch_loader, prepare
 from medseg.train.loop import Learner, Race, fit
 from medseg.train.measure import time_steps
 from medseg.train.schedule import augmentation_strength, steps_within
 from medseg.train.setup import Setup, TrainOptions, refuse_wrong_folder, resume, set_up, write_setup
-from medseg.train.validation import validate
+from medseg.train.validation import seconds_a_case, validate_all, validate_some
 
 __all__ = ["train"]
 
@@ -86,11 +89,10 @@ def _race(setup: Setup, folder: RunFolder, begun: float, stop: Stop) -> Iterator
     cache = Cache(folder.cache, setup.plan)
     yield from prepare(setup.dataset, setup.fold.train, setup.plan, setup.read, cache, setup.config.training.workers)
     batches = PatchBatches(cache, setup.fold.train, setup.plan, setup.config.training.foreground, setup.config.seed)
-    case_s = _seconds_a_validation_case(setup)
     if setup.plan.schedule is None:
-        setup = yield from _scheduled(setup, batches, clock, case_s * len(setup.fold.validation) + WRITING_S)
+        setup = yield from _scheduled(setup, clock)
         write_json(folder.plan, setup.plan.to_json())
-    run = _begin(setup, folder, batches, checkpoint, clock, case_s)
+    run = _begin(setup, folder, batches, checkpoint, clock)
     yield run.announcement
     interrupted = yield from _steps(run, stop)
     if interrupted:
@@ -113,17 +115,16 @@ class _Run:
     race: Race
     history: list[EpochEnded]
     clock: Callable[[], float]
-    case_s: float
     saved_at: float = 0.0
     drawn_at: float = 0.0
 
     @property
     def announcement(self) -> Planned:
-        left = (self.race.steps - self.race.step) * (self.schedule.seconds_per_step or 0.0)
+        left = (self.race.steps - self.race.step) * self.schedule.seconds_per_step
         return Planned(
             steps=self.race.steps,
             epochs=self.race.epochs,
-            seconds_per_step=self.schedule.seconds_per_step or 0.0,
+            seconds_per_step=self.schedule.seconds_per_step,
             expected_s=left + self.end_s,
             summary={"arithmetic": self.schedule.arithmetic, "memory_format": self.schedule.memory_format},
         )
@@ -131,7 +132,7 @@ class _Run:
     @property
     def end_s(self) -> float:
         """What the last validation and the writing take."""
-        return self.case_s * len(self.setup.fold.validation) + WRITING_S
+        return _end_s(self.setup, self.schedule.seconds_a_case)
 
     @property
     def quick_cases(self) -> tuple[str, ...]:
@@ -139,13 +140,16 @@ class _Run:
         cases = self.setup.fold.validation
         chosen = cases[:: max(1, len(cases) // QUICK_CASES)][:QUICK_CASES]
         budget_s = self.schedule.budget_s
-        return chosen if budget_s is None or self.case_s * len(chosen) <= QUICK_SHARE * budget_s else ()
+        return (
+            chosen if budget_s is None or self.schedule.seconds_a_case * len(chosen) <= QUICK_SHARE * budget_s else ()
+        )
 
     def steps_end_s(self, done: float) -> float:
         """When the last step should end, in seconds of the budget, seen from a share of the race that is done."""
         validations = self.setup.config.training.validations
         to_come = sum(1 for n in range(1, validations) if n / validations > done) if self.quick_cases else 0
-        return (self.schedule.budget_s or 0.0) - self.end_s - to_come * self.case_s * len(self.quick_cases)
+        quick_s = self.schedule.seconds_a_case * len(self.quick_cases)
+        return (self.schedule.budget_s or 0.0) - self.end_s - to_come * quick_s
 
     def predictor(self) -> Predictor:
         """The real predictor, with the averaged weights."""
@@ -170,28 +174,35 @@ class _Run:
         draw_curves(self.folder.curves, self.history)
         self.drawn_at = self.clock()
 
+    @property
+    def final_schedule(self) -> Schedule:
+        """The schedule with the corrections so far: what really happened."""
+        return self.schedule.model_copy(update={"corrections": self.race.corrections})
+
     def write_corrections(self) -> None:
-        """The plan says what really happened: a rerun with it does the same steps."""
-        schedule = self.schedule.model_copy(update={"corrections": self.race.corrections})
-        write_json(self.folder.plan, self.setup.plan.model_copy(update={"schedule": schedule}).to_json())
+        """Into the plan: a rerun with it does the same steps."""
+        write_json(self.folder.plan, self.setup.plan.model_copy(update={"schedule": self.final_schedule}).to_json())
 
 
-def _scheduled(
-    setup: Setup, batches: PatchBatches, clock: Callable[[], float], end_s: float
-) -> Generator[Event, None, Setup]:
+def _scheduled(setup: Setup, clock: Callable[[], float]) -> Generator[Event, None, Setup]:
     """Choose the arithmetic by timing real steps, and turn what is left of the budget into a number of steps."""
     training = setup.config.training
-    measured = time_steps(lambda arithmetic: _learner(setup, arithmetic, 1.0), batches, training, setup.device)
+    measured = time_steps(setup.plan, training, lambda arithmetic: new_learner(setup, arithmetic))
     yield Noted("Real steps, timed: " + ", ".join(f"{name} {s:.2f} s" for name, s in measured.tried.items()) + ".")
+    case_s = 0.0
+    if setup.fold.validation:
+        network = new_learner(setup, measured.arithmetic).ema
+        predictor = Predictor(setup.plan, [network], device=setup.device, arithmetic=measured.arithmetic)
+        case_s = seconds_a_case(predictor, setup, setup.fold.validation[0])
     steps = (training.epochs or 0) * training.steps_an_epoch
     if setup.budget_s is not None:
-        left = setup.budget_s * (1 - QUICK_SHARE) - clock() - end_s
+        left = setup.budget_s - clock() - _end_s(setup, case_s)
         paid_for = steps_within(left, measured.seconds_per_step)
         if steps > paid_for:
             yield Warned(f"{training.epochs} epochs do not fit into the budget: {paid_for} steps instead of {steps}.")
         steps = min(steps, paid_for) if steps else paid_for
-        if left < 20 * measured.seconds_per_step:
-            yield Warned("The budget hardly holds a training: it will be overrun. Give more time, or a smaller patch.")
+        if left < steps * measured.seconds_per_step:
+            yield Warned("The budget hardly holds a training and will be overrun: give more time, or a smaller patch.")
     schedule = Schedule(
         steps=steps,
         seed=setup.config.seed,
@@ -199,10 +210,16 @@ def _scheduled(
         memory_format=measured.arithmetic.memory_format,
         device=str(setup.device),
         seconds_per_step=round(measured.seconds_per_step, 4),
+        seconds_a_case=round(case_s, 3),
         step_gflop=round(3 * setup.plan.batch * summarise(setup.plan.network, setup.plan.patch).forward_gflop, 3),
         budget_s=setup.budget_s,
     )
     return replace(setup, plan=setup.plan.model_copy(update={"schedule": schedule}))
+
+
+def _end_s(setup: Setup, case_s: float) -> float:
+    """What the last validation and the writing take."""
+    return case_s * len(setup.fold.validation) + WRITING_S
 
 
 def _begin(
@@ -211,12 +228,11 @@ def _begin(
     batches: PatchBatches,
     checkpoint: Checkpoint | None,
     clock: Callable[[], float],
-    case_s: float,
 ) -> _Run:
     schedule = setup.plan.schedule
     if schedule is None:
         raise ValueError("a race begins with a schedule")
-    learner = _learner(
+    learner = new_learner(
         setup, Arithmetic(schedule.arithmetic, schedule.memory_format), augmentation_strength(schedule.steps)
     )
     race = Race(schedule.steps, setup.config.training.steps_an_epoch, corrections=schedule.corrections)
@@ -226,32 +242,35 @@ def _begin(
         race.step, race.training_s = checkpoint.step, checkpoint.training_s
         race.corrections = tuple(Correction(at=at, steps=steps) for at, steps in checkpoint.corrections)
         history = read_history(folder.history, checkpoint.step)
-    return _Run(setup, schedule, folder, batches, learner, race, history, clock, case_s, saved_at=clock())
+    return _Run(setup, schedule, folder, batches, learner, race, history, clock, saved_at=clock())
 
 
 def _steps(run: _Run, stop: Stop) -> Generator[Event, None, bool]:
     """Run the race and listen to it: save, draw and validate between steps. Whether it was interrupted."""
-    loader = batch_loader(run.batches, run.race.step, run.setup.config.training.workers)
+    training = run.setup.config.training
+    loader = batch_loader(run.batches, run.race.step, run.race.steps, training.workers)
     end_s = run.steps_end_s if run.schedule.budget_s is not None else None
-    validations = run.setup.config.training.validations
     for event in fit(run.learner, loader, run.race, run.clock, end_s):
+        if isinstance(event, EpochEnded):
+            yield (yield from _epoch_ended(run, event))
+            continue
         if isinstance(event, Warned):
             run.write_corrections()
-        if isinstance(event, EpochEnded):
-            event = yield from _epoch_ended(run, event, validations)
         yield event
         if isinstance(event, StepEnded):
             if stop() and run.race.step < run.race.steps:
                 return True
-            if run.clock() - run.saved_at >= run.setup.config.training.checkpoint_every_s:
+            if run.clock() - run.saved_at >= training.checkpoint_every_s:
                 run.save()
     return False
 
 
-def _epoch_ended(run: _Run, event: EpochEnded, validations: int) -> Generator[Event, None, EpochEnded]:
-    due = int(run.race.done * validations) > sum(1 for e in run.history if e.validation_dice is not None)
+def _epoch_ended(run: _Run, event: EpochEnded) -> Generator[Event, None, EpochEnded]:
+    """Keep the row; validate a few cases where a share of the race has just ended."""
+    validated = sum(1 for row in run.history if row.validation_dice is not None)
+    due = int(run.race.done * run.setup.config.training.validations) > validated
     if due and run.quick_cases and run.race.step < run.race.steps:
-        result = yield from validate(run.predictor(), run.setup, run.quick_cases)
+        result = yield from validate_some(run.predictor(), run.setup, run.quick_cases)
         yield Validated(run.race.step, len(run.quick_cases), result.dice, result.dice_by_label, final=False)
         event = replace(event, validation_dice=result.dice)
     run.history.append(event)
@@ -263,33 +282,39 @@ def _epoch_ended(run: _Run, event: EpochEnded, validations: int) -> Generator[Ev
 def _end(run: _Run) -> Iterator[Event]:
     """Keep the model, validate every held-out case with it, and say how good it is."""
     run.save()
-    metrics: dict[str, Any] = {}
-    save(run, metrics)
-    cases = run.setup.fold.validation
-    if cases:
-        result = yield from validate(run.predictor(), run.setup, cases, run.folder.validation)
+    _keep_model(run, {})
+    summary: Mapping[str, Any] = {}
+    if run.setup.fold.validation:
+        cases = run.setup.fold.validation
+        result = yield from validate_all(run.predictor(), run.setup, cases, run.folder.validation)
         run.history[-1] = replace(run.history[-1], validation_dice=result.dice)
-        metrics = result.summary
-        save(run, metrics)
+        _keep_model(run, {"dice": result.dice, "dice_by_label": dict(result.dice_by_label), "n_cases": len(cases)})
+        summary = result.summary
         yield Validated(run.race.step, len(cases), result.dice, result.dice_by_label, final=True)
     run.draw()
-    yield Finished(str(run.folder.root), run.clock(), _summary(run, metrics))
+    yield Finished(str(run.folder.root), run.clock(), {**_facts(run), "fold": run.folder.fold, "validation": summary})
 
 
-def _summary(run: _Run, metrics: dict[str, Any]) -> dict[str, Any]:
+def _keep_model(run: _Run, metrics: dict[str, Any]) -> None:
+    setup = run.setup
+    info = ModelInfo(
+        plan=setup.plan.model_copy(update={"schedule": run.final_schedule}),
+        name=setup.dataset.root.resolve().name,
+        read=setup.read,
+        training={**_facts(run), "cases": len(setup.fold.train), "held_out": len(setup.fold.validation)},
+        metrics=metrics,
+    )
+    save_model(run.folder.model, info, {run.folder.fold: run.learner.ema.state_dict()})
+
+
+def _facts(run: _Run) -> dict[str, Any]:
     return {
-        "model": str(run.folder.model),
         "steps": run.race.step,
-        "pflop": round(run.race.step * (run.schedule.step_gflop or 0.0) / 1e6, 5),
+        "pflop": round(run.race.step * run.schedule.step_gflop / 1e6, 5),
         "training_s": round(run.race.training_s, 1),
         "arithmetic": str(run.learner.arithmetic),
-        "device": str(run.setup.device),
-        "validation": metrics,
+        "device": run.setup.device.type,
     }
-
-
-def _seconds_a_validation_case(setup: Setup) -> float:
-    """What it takes to read, predict and judge a validation case: tried on one, with untrained weights."""
 
 
 def _logged(events: Iterator[Event], path: Path) -> Iterator[Event]:

@@ -94,7 +94,8 @@ def set_up(data: Path, options: TrainOptions) -> Generator[Event, None, Setup]:
     dataset = open_dataset(data, config.data)
     yield from (Noted(note) for note in dataset.notes)
     measured = yield from measure(dataset, read, seed=config.seed)
-    yield from _bad_cases(measured.bad, len(dataset.cases), options.skip_bad)
+    total = len(dataset.cases) + len(dataset.problems)
+    yield from _bad_cases(measured.bad, total, options.skip_bad)
     splits = make_splits(dataset, config.data.folds, config.seed).without({case.id for case in measured.bad})
     chosen = fold(splits, options.fold)
     yield from (Noted(note) for note in splits.notes)
@@ -148,7 +149,7 @@ def write_setup(setup: Setup, folder: RunFolder) -> None:
     folder.fold_dir.mkdir(parents=True, exist_ok=True)
     write_text(folder.config, config_to_yaml(setup.config))
     write_json(folder.fingerprint, setup.fingerprint.to_json())
-    save_splits(folder.splits, setup.splits)
+    save_splits(setup.splits, folder.splits)
     write_json(folder.plan, setup.plan.to_json())
 
 

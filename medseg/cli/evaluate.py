@@ -1,0 +1,151 @@
+"""`medseg evaluate PREDICTED REFERENCE`: how good are they."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from medseg.cli.options import Shared, shared_options
+from medseg.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from medseg.core.events import Event
+    from medseg.core.labels import Labels
+    from medseg.evaluate import EvaluateOptions, Evaluation
+    from medseg.evaluate.tables import Form
+
+SOME_FAILED = 1
+ALL_FAILED = 3
+
+
+@shared_options
+def command(
+    predicted: Annotated[
+        Path | None, typer.Argument(metavar="PREDICTED", help="A mask, or a folder of masks.", show_default=False)
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Argument(metavar="REFERENCE", help="The truth: a mask, a folder, or a data set.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="OUT", help="Folder for metrics.csv and summary.json.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", metavar="CSV", help="A table (case, predicted, reference) instead of the two."),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="dice,hd95,…|all", help="What to measure.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", metavar="NAME,…|NAME=VALUE,…", help="Which labels to judge, or what they are called."),
+    ] = None,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option("--tolerance", metavar="MM|LABEL=MM", help="Tolerance of NSD; repeatable. Default: 1.0."),
+    ] = None,
+    hd95_definition: Annotated[
+        Literal["max", "pooled"], typer.Option("--hd95-definition", help="Larger of two percentiles, or one of both.")
+    ] = "max",
+    table: Annotated[
+        Literal["text", "markdown", "latex", "csv"] | None,
+        typer.Option("--table", help="Print the tables in this form."),
+    ] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option("--fail-under", metavar="dice=0.85", help="End with 1 if a figure is worse; repeatable."),
+    ] = None,
+    *,
+    shared: Shared,
+) -> None:
+    """Compare masks with the truth."""
+    from medseg.cli.screen import console, follow
+    from medseg.evaluate import check, parse_labels, parse_thresholds
+
+    thresholds = parse_thresholds(fail_under or [])
+    declared, chosen = parse_labels(labels.split(",") if labels else [])
+    options = _options(metrics, chosen, tolerance or [], hd95_definition, shared)
+    work = _work(predicted, reference, pairs, options, declared)
+    found: list[Evaluation] = []
+    follow(_events(work, found), shared)
+    evaluation = found[0]
+    if out is not None:
+        evaluation.write(out)
+    _print(evaluation, table, out, shared)
+    unmet = check(evaluation, thresholds)
+    for sentence in unmet:
+        console(shared).print(f"Not met: {sentence}", markup=False, style="red")
+    if evaluation.n_compared == 0:
+        raise typer.Exit(ALL_FAILED)
+    if evaluation.n_failed or unmet:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _options(
+    metrics: str | None,
+    labels: tuple[str, ...],
+    tolerance: list[str],
+    hd95_definition: Literal["max", "pooled"],
+    shared: Shared,
+) -> "EvaluateOptions":
+    from medseg.evaluate import DEFAULT_METRICS, EvaluateOptions, parse_tolerances
+    from medseg.io import ReadOptions
+
+    for_all, single = parse_tolerances(tolerance)
+    return EvaluateOptions(
+        metrics=tuple(name.strip() for name in metrics.split(",")) if metrics else DEFAULT_METRICS,
+        labels=labels,
+        tolerance_mm=for_all,
+        tolerances_mm=single,
+        hd95_definition=hd95_definition,
+        jobs=shared.jobs or os.cpu_count() or 1,
+        max_memory_bytes=shared.max_memory_bytes,
+        seed=shared.seed or 0,
+        read=ReadOptions.parse(shared.read),
+    )
+
+
+def _work(
+    predicted: Path | None,
+    reference: Path | None,
+    pairs: Path | None,
+    options: "EvaluateOptions",
+    labels: "Labels | None",
+) -> "Iterator[Event | Evaluation]":
+    from medseg.evaluate import read_table, run, run_pairs
+
+    if pairs is not None and predicted is None and reference is None:
+        return run_pairs(read_table(pairs), options, labels)
+    if pairs is None and predicted is not None and reference is not None:
+        return run(predicted, reference, options, labels)
+    raise UsageError("medseg evaluate needs PREDICTED and REFERENCE, or a table of both with --pairs.")
+
+
+def _events(work: "Iterator[Event | Evaluation]", found: "list[Evaluation]") -> "Iterator[Event]":
+    """The events of an evaluation; its result, which comes last, is put aside."""
+    from medseg.core.events import Event
+
+    for item in work:
+        if isinstance(item, Event):
+            yield item
+        else:
+            found.append(item)
+
+
+def _print(evaluation: "Evaluation", form: "Form | None", out: Path | None, shared: Shared) -> None:
+    """The tables, which are the result and so also printed by `--quiet`; the summary as an object with `--json`."""
+    from medseg.cli.screen import console
+    from medseg.evaluate import render, tables
+
+    screen = console(shared)
+    if shared.json:
+        print(json.dumps({"event": "evaluated", **evaluation.to_json()}, ensure_ascii=False))
+    else:
+        print(render(tables(evaluation), form or "text"), end="")
+    if out is not None and not shared.quiet:
+        screen.print(f"Written: {out / 'metrics.csv'} and {out / 'summary.json'}", markup=False)

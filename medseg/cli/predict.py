@@ -1,0 +1,77 @@
+"""`medseg predict INPUT... -m MODEL -o OUT`: masks for new scans."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.options import Shared, shared_options
+
+SOME_FAILED = 1
+ALL_FAILED = 3
+
+
+@shared_options
+def command(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Scans, folders of scans, DICOM series, data sets.")
+    ],
+    model: Annotated[Path, typer.Option("-m", "--model", metavar="MODEL", help="A run or a model folder.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for the masks, or a file for a single scan.")
+    ],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-f", "--format", metavar="nifti|mha|nrrd|png", help="Kind of mask, repeatable; default: as the scan."
+        ),
+    ] = None,
+    overlap: Annotated[
+        float | None, typer.Option("--overlap", min=0.0, max=0.95, help="Share that windows overlap by.")
+    ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror/--no-mirror", help="Average over the mirrored views that training saw.")
+    ] = False,
+    folds: Annotated[
+        list[str] | None,
+        typer.Option("--folds", metavar="0|1|…|all", help="Fold that votes, repeatable; default: all."),
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Draw a picture of each mask on its scan.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is up to date.")] = False,
+    *,
+    shared: Shared,
+) -> None:
+    """Predict masks for new scans."""
+    from medseg.cli.screen import console, duration, follow
+    from medseg.io import ReadOptions
+    from medseg.predict import PredictOptions, predict_cases
+
+    options = PredictOptions(
+        formats=tuple(formats or ()),
+        overlap=overlap,
+        mirror=mirror,
+        folds=tuple(folds) if folds else None,
+        device=shared.device,
+        max_memory=shared.max_memory_bytes,
+        read=ReadOptions.parse(shared.read) if shared.read else None,
+        preview=preview,
+        overwrite=overwrite,
+    )
+    _use_threads(shared.jobs)
+    finished = follow(predict_cases(inputs, model, out, options), shared)
+    counts = dict(finished.summary) if finished else {}
+    done, current, failed = (counts.get(key, 0) for key in ("predicted", "current", "failed"))
+    if not shared.quiet and finished is not None:
+        parts = [f"{done} predicted in {duration(finished.elapsed_s)}"]
+        parts += [f"{current} already up to date"] if current else []
+        parts += [f"{failed} failed"] if failed else []
+        console(shared).print(f"{', '.join(parts)}. The masks are in {out}.", markup=False)
+    if failed:
+        raise typer.Exit(SOME_FAILED if done + current else ALL_FAILED)
+
+
+def _use_threads(jobs: int | None) -> None:
+    if jobs is not None:
+        import torch
+
+        torch.set_num_threads(jobs)
