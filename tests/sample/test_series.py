@@ -8,6 +8,7 @@ import pydicom
 import pytest
 import SimpleITK
 
+from medseg.io import read
 from medseg.sample.phantom import SERIES_NUMBER, make_phantom
 from medseg.sample.series import write_series
 
@@ -73,9 +74,6 @@ def test_the_same_phantom_gives_the_same_bytes(tmp_path):
 
 
 def test_our_own_reader_finds_the_same_voxels_and_grid():
-    pytest.importorskip("medseg.io.dicom.series", reason="the DICOM reader is not here yet")
-    from medseg.io import read
-
     series, nifti = read(SERIES), read(NIFTI)
     np.testing.assert_array_equal(series.array, nifti.array)
     assert series.geometry.same_as(nifti.geometry)
