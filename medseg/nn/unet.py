@@ -36,8 +36,9 @@ LEAKY_SLOPE = 0.01
 MOST_GROUPS = 8
 """Group normalisation takes this many groups, or as many of them as divide the features (Myronenko 2018 takes 8)."""
 
-FINAL_GAIN = 0.1
-"""Standard deviation of the logits of a fresh network, about: it starts undecided, with a loss near log(n_classes)."""
+FINAL_GAIN = 1.0
+"""Standard deviation of the logits of a fresh network, about. Less is tempting (it starts undecided) and learns slower:
+with 0.1, Adam first spends its steps on letting these few weights grow (a toy task took 100 steps instead of 20)."""
 
 Layer = Callable[..., nn.Module]
 
@@ -341,7 +342,8 @@ def _initialise(network: UNet) -> None:
 
     Each layer's input is what an activation let through, so the gain is that of the activation (of ReLU also for GELU
     and SiLU, which let through nearly the same). A transposed convolution whose kernel is its stride makes a voxel of
-    one voxel: its fan-in is its channels alone. Biases start at 0, and the layers that give logits start small.
+    one voxel: its fan-in is its channels alone. No activation follows the logits: their gain is `FINAL_GAIN`. Biases
+    start at 0.
     """
     slope = LEAKY_SLOPE if network.spec.activation == "leaky_relu" else 0.0
     gain = (2 / (1 + slope**2)) ** 0.5
