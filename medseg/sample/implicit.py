@@ -39,9 +39,11 @@ def ellipsoid(points: Field, centre_mm: ArrayLike, radii_mm: ArrayLike) -> Field
     >>> float(ellipsoid(np.array([[3.0], [0.0], [0.0]]), (0, 0, 0), (2, 2, 2))[0])
     1.0
     """
-    offset = points - _column(centre_mm, points.ndim)
     radii = _column(radii_mm, points.ndim)
-    inner, slope = _length(offset / radii), _length(offset / radii**2)
+    scaled = (points - _column(centre_mm, points.ndim)) / radii
+    inner = _length(scaled)
+    scaled /= radii
+    slope = _length(scaled)
     return inner * (inner - 1) / np.maximum(slope, _TINY)
 
 
@@ -141,9 +143,12 @@ class Warp:
 def _smooth_minimum(a: Field, b: Field, width: float) -> Field:
     if width <= 0:
         return np.minimum(a, b)
-    # Quilez' polynomial minimum: differs from the true one only where |a - b| < width.
-    overlap = np.maximum(width - np.abs(a - b), 0) / width
-    return np.minimum(a, b) - overlap**2 * width / 4
+    # Quilez' polynomial minimum: differs from the true one only where |a - b| < width. In place, as it is called often.
+    overlap = np.abs(a - b)
+    np.maximum(np.subtract(width, overlap, out=overlap), 0, out=overlap)
+    overlap *= overlap
+    overlap /= 4 * width
+    return np.minimum(a, b) - overlap
 
 
 def _length(vectors: Field) -> Field:
