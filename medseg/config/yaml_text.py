@@ -32,7 +32,8 @@ def parse_yaml(text: str, where: str) -> object:
 
 def to_yaml(values: dict[str, Any]) -> str:
     """Mappings one key a line, lists on one line, keys in the order given; `parse_yaml` reads equal values back."""
-    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    # Escapes what is not ASCII: PyYAML would write the line breaks of Unicode so that they are not read back.
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=120)
     return text
 
 
@@ -61,9 +62,9 @@ _CORE_SCHEMA = {
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     "int": (r"[-+]?(?:0|[1-9][0-9]*)", list("-+0123456789")),
-    "float": (r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    "float": (r"[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)", list("-+.0123456789")),
 }
-"""Tag → pattern, and the characters that it may begin with. Earlier ones are tried first."""
+"""Tag → pattern, and the characters that it may begin with. A whole number with leading zeros (010) is text: an id."""
 
 for _tag, (_pattern, _first) in _CORE_SCHEMA.items():
     for _class in (_Loader, _Dumper):
