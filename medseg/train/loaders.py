@@ -90,9 +90,11 @@ class Prepare(Transform):
 
     def __init__(self, plan: Plan, options: ReadOptions, stacked: bool) -> None:
         self._plan = plan
-        self._load = LoadImage(image_only=True, dtype=None)
         self._image_reader = MedsegReader(options, stacked=stacked)
         self._label_reader = MedsegReader(options, labels=True)
+        # Named here, so that MONAI does not set up all of its own; named again at each call, so that what the reader
+        # refuses comes through as it is.
+        self._load = LoadImage(reader=self._image_reader, image_only=True, dtype=None)
 
     def __call__(self, paths: dict[str, Any]) -> dict[str, Any]:
         image = _volume(self._load(paths["image"], self._image_reader))

@@ -1,0 +1,72 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from medseg.train.cache import PLACES, Cache
+
+
+@pytest.fixture
+def case():
+    image = np.arange(2 * 4 * 5 * 6, dtype=np.float32).reshape(2, 4, 5, 6)
+    classes = np.zeros((4, 5, 6), np.uint8)
+    classes[1:3, 2, 3] = 2
+    classes[0, 0, 0] = 255
+    return image, classes
+
+
+def put(cache, name, case):
+    cache.put(name, *case, np.random.default_rng(0))
+
+
+def test_a_case_comes_back_voxel_by_voxel_with_the_places_of_its_classes(tmp_path, plan, case):
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", case)
+    back = cache.get("a")
+    np.testing.assert_array_equal(back.image, case[0])
+    np.testing.assert_array_equal(back.classes, case[1])
+    assert {label: sorted(map(tuple, places)) for label, places in back.places.items()} == {2: [(1, 2, 3), (2, 2, 3)]}
+
+
+def test_places_are_a_sample_where_a_class_is_large(tmp_path, plan):
+    classes = np.ones((40, 40, 40), np.uint8)
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", (np.zeros((1, 40, 40, 40), np.float32), classes))
+    places = cache.get("a").places[1]
+    assert len(places) == PLACES
+    assert len(np.unique(places, axis=0)) == PLACES
+    assert places.mean(axis=0) == pytest.approx([19.5] * 3, abs=1)
+
+
+def test_only_missing_cases_are_asked_for_again(tmp_path, plan, case):
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", case)
+    assert Cache(tmp_path / "cache", plan).missing(["a", "b"]) == ["b"]
+
+
+def test_a_cache_of_another_preprocessing_is_emptied(tmp_path, plan, case):
+    put(Cache(tmp_path / "cache", plan), "a", case)
+    how = plan.preprocessing.model_copy(update={"spacing_mm": (2.0, 2.0, 2.0)})
+    other = plan.model_copy(update={"preprocessing": how})
+    assert Cache(tmp_path / "cache", other).missing(["a"]) == ["a"]
+
+
+def test_a_case_that_was_half_written_is_missing(tmp_path, plan, case):
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", case)
+    (tmp_path / "cache" / "a.foreground.npz").unlink()
+    assert cache.missing(["a"]) == ["a"]
+
+
+def test_a_cache_can_be_sent_to_another_process(tmp_path, plan, case):
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", case)
+    cache.get("a")
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(cache)).get("a").image, case[0])
+
+
+def test_removing_leaves_nothing(tmp_path, plan, case):
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", case)
+    cache.remove()
+    assert not (tmp_path / "cache").exists()
