@@ -81,24 +81,28 @@ def _standardise(voxels: NDArray[np.float32], centre: float, spread: float, keep
     if spread <= np.finfo(np.float32).eps * abs(centre):
         voxels[:] = 0
         return
-    zeros = voxels == 0 if keep_zeros else None
-    voxels -= np.float32(centre)
-    voxels /= np.float32(spread)
-    if zeros is not None:
-        voxels[zeros] = 0
+    for chunk in _chunks(voxels):
+        zeros = chunk == 0
+        # In float64: a centre of 1.7e6 rounded to float32 may be off by 0.06.
+        chunk[:] = (chunk.astype(np.float64) - centre) / spread
+        if keep_zeros:
+            chunk[zeros] = 0
 
 
 def _mean_and_sd(voxels: NDArray[np.float32], nonzero: bool) -> tuple[float, float]:
     """Mean and standard deviation in two passes of float64; (0, 0) where no voxel counts."""
 
-    def chunks() -> Iterator[NDArray[np.float64]]:
-        for start in range(0, voxels.size, _CHUNK):
-            chunk = voxels[start : start + _CHUNK]
-            yield (chunk[chunk != 0] if nonzero else chunk).astype(np.float64)
+    def seen() -> Iterator[NDArray[np.float64]]:
+        return ((chunk[chunk != 0] if nonzero else chunk).astype(np.float64) for chunk in _chunks(voxels))
 
-    count = sum(chunk.size for chunk in chunks())
+    count = sum(chunk.size for chunk in seen())
     if count == 0:
         return 0.0, 0.0
-    mean = sum(float(chunk.sum()) for chunk in chunks()) / count
-    variance = sum(float(((chunk - mean) ** 2).sum()) for chunk in chunks()) / count
+    mean = sum(float(chunk.sum()) for chunk in seen()) / count
+    variance = sum(float(((chunk - mean) ** 2).sum()) for chunk in seen()) / count
     return mean, float(np.sqrt(variance))
+
+
+def _chunks(voxels: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Views of `voxels` (a vector), one after the other."""
+    return (voxels[start : start + _CHUNK] for start in range(0, voxels.size, _CHUNK))

@@ -152,6 +152,19 @@ class TestLabels:
             preprocess_labels(np.zeros((3, 3, 3), np.uint8), Geometry.from_spacing((4, 3, 3)), how(), 2)
 
 
+def test_slices_of_a_thick_axis_are_taken_as_they_are_in_image_and_labels_alike():
+    native = Geometry.from_spacing((8, 8, 4), (1, 1, 4)).permute((2, 0, 1))
+    image = np.broadcast_to(np.array([5.0, -1, 3, 8], np.float32)[None, :, None, None], (1, *native.shape))
+    classes = np.broadcast_to(np.array([0, 1, 0, 2], np.uint8)[:, None, None], native.shape)
+    planned = how((0.8, 0.8, 2.5), thick_axis=2)
+    prepared = preprocess(Volume(image, native), planned)
+    moved = preprocess_labels(classes, native, planned, 3)
+    assert prepared.grid.shape == (10, 10, 6)
+    nearest = [0, 1, 1, 2, 3, 3]
+    np.testing.assert_allclose(prepared.array[0], np.broadcast_to(image[0, nearest, 0, 0], (10, 10, 6)), atol=1e-5)
+    np.testing.assert_array_equal(moved, np.broadcast_to(classes[nearest, 0, 0], (10, 10, 6)))
+
+
 @pytest.mark.data
 def test_a_real_hippocampus_keeps_its_volume_on_a_finer_grid(shared_data):
     name = sorted(path.name for path in (shared_data / "hippocampus" / "imagesTr").glob("hippocampus_*.nii.gz"))[0]
