@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medseg.core.errors import InputError, UsageError
+from medseg.core.errors import InputError, MachineError, UsageError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io.files import replacing
@@ -116,8 +116,10 @@ def _module(path: Path) -> Any:  # noqa: ANN401  a module
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What the system refuses (permissions, a broken disk) as a sentence about the path."""
+    """What the system refuses (permissions, a broken disk, memory) as a sentence about the path."""
     try:
         yield
+    except MemoryError as error:
+        raise MachineError(f"{path} does not fit into the memory of this machine.") from error
     except OSError as error:
         raise InputError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from error

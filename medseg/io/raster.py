@@ -6,6 +6,7 @@ they have a palette, as they are where they are grey (0 and 255 become 0 and 1),
 """
 
 import colorsys
+import struct
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -32,6 +33,9 @@ _GREY_MODES = frozenset({"1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _COLOUR_MODES = frozenset({"LA", "RGB", "RGBA", "RGBX", "YCbCr", "P", "PA"})
 _EXIF_ORIENTATION = 274
 _PNG_SIGNATURE_BYTES = 8
+_DAMAGE = (SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, struct.error, zlib.error)
+"""What the libraries raise on bytes that are not as the format has them."""
+
 _GOLDEN_RATIO = 0.618034
 """A turn of hue by it sets each further colour apart from all before."""
 
@@ -136,7 +140,7 @@ def _opened(path: Path) -> Iterator[Image.Image | None]:
         if kind_of(path) != "tiff":
             raise InputError(f"{path} is not a picture: its content is no {kind_of(path)}.") from error
         yield None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, *_DAMAGE) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise InputError(f"{path} is damaged ({error}). Copy it again.") from error
@@ -230,7 +234,7 @@ def _tiff_planes(path: Path) -> NDArray[Any]:
                     "slices; save them as separate pictures, or as NIfTI."
                 )
             planes: NDArray[Any] = file.series[0].asarray()
-    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, zlib.error) as error:
+    except (tifffile.TiffFileError, *_DAMAGE) as error:
         raise InputError(f"{path} cannot be read ({error}).") from error
     return planes.transpose(1, 2, 0)[..., None] if axes == "ZYX" else planes
 

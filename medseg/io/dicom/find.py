@@ -3,7 +3,9 @@
 pydicom reads; files without the usual head are taken if they hold a known storage class. Nothing is ordered or placed.
 """
 
+import struct
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,21 +14,27 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
 from medseg.core.errors import InputError
 from medseg.io.kinds import looks_like_dicom
 
-__all__ = ["Found", "ImageFile", "find_images", "numbers", "quietly", "text"]
+__all__ = ["DAMAGE", "Found", "ImageFile", "find_images", "numbers", "quietly", "text"]
 
 _NO_IMAGES = (
     *("Segmentation", "RT Structure Set", "RT Dose", "RT Plan", "RT Ion Plan", "Raw Data", "Encapsulated"),
-    *("Presentation State", "Structured", "SR Storage", "Key Object", "Waveform", "Registration", "Fiducials"),
+    *("Presentation State", "Structured", " SR", "Key Object", "Waveform", "Registration", "Fiducials"),
     *("Media Storage Directory", "Surface", "Parametric Map", "Real World Value"),
 )
 """Parts of the names of storage classes that are no image series, some of which have rows and columns."""
 
+
+DAMAGE = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, OverflowError, RuntimeError),
+    *(EOFError, BytesLengthException, struct.error, zlib.error),
+)
+"""What pydicom raises on bytes that are not as the standard has them."""
 
 _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 """Too young for the dictionary of some pydicom versions."""
@@ -81,7 +89,7 @@ def text(header: Dataset, keyword: str) -> str:
     with quietly():
         try:
             value = header.get(keyword)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except DAMAGE:
             return ""
     if value is None:
         return ""
@@ -112,7 +120,7 @@ def _header(path: Path) -> Dataset | None:
             return dcmread(path, stop_before_pixels=True)
         except InvalidDicomError:
             return _headless(path)
-        except (ValueError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError):
+        except DAMAGE:
             return None
 
 
@@ -123,7 +131,7 @@ def _headless(path: Path) -> Dataset | None:
     try:
         header = dcmread(path, stop_before_pixels=True, force=True)
         known = UID(text(header, "SOPClassUID")).type == "SOP Class"
-    except (ValueError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError):
+    except DAMAGE:
         return None
     return header if known else None
 
@@ -138,7 +146,8 @@ def _class_name(header: Dataset) -> str:
     uid = text(header, "SOPClassUID") or text(getattr(header, "file_meta", Dataset()), "MediaStorageSOPClassUID")
     if uid == _LABEL_MAP_SEGMENTATION:
         return "Label Map Segmentation"
-    return UID(uid).name.removesuffix(" Storage") if uid else "object of no known class"
+    with quietly():
+        return UID(uid).name.removesuffix(" Storage") if uid else "object of no known class"
 
 
 def _nothing(path: Path, n_files: int, others: Sequence[ImageFile]) -> str:

@@ -15,7 +15,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.core.errors import InputError
-from medseg.io.dicom.find import ImageFile, numbers, quietly, text
+from medseg.io.dicom.find import DAMAGE, ImageFile, numbers, quietly, text
 
 __all__ = ["SliceValues", "check_grey", "keeps_integers", "slice_values"]
 
@@ -62,24 +62,27 @@ def slice_values(file: ImageFile) -> SliceValues:
     Raises:
         InputError: It is cut off, compressed in a way that cannot be decoded here, or stores bits unusually.
     """
-    stored, dataset = _stored(file)
+    with quietly():
+        try:
+            return _slice_values(file)
+        except DAMAGE as error:
+            raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
+
+
+def _slice_values(file: ImageFile) -> SliceValues:
+    dataset = dcmread(file.path, force=True)
+    stored = _stored(file, dataset)
     padding = _padding(dataset, stored)
     if "ModalityLUTSequence" in dataset:
-        with quietly():
-            return SliceValues(np.asarray(apply_modality_lut(stored, dataset), np.float64), padding)
+        return SliceValues(np.asarray(apply_modality_lut(stored, dataset), np.float64), padding)
     slope, intercept = _rescale(dataset)
     if keeps_integers(file):
         return SliceValues(stored + int(intercept), padding)
     return SliceValues(stored * slope + intercept, padding)
 
 
-def _stored(file: ImageFile) -> tuple[NDArray[np.int64], Dataset]:
+def _stored(file: ImageFile, dataset: Dataset) -> NDArray[np.int64]:
     """Stored values, whatever the allocation: only BitsStored bits count, the highest is the sign if there is one."""
-    with quietly():
-        try:
-            dataset = dcmread(file.path, force=True)
-        except (EOFError, ValueError, OSError) as error:
-            raise InputError(f"{file.path} is cut off or damaged ({error}). Copy it again.") from error
     if not hasattr(dataset.file_meta, "TransferSyntaxUID"):
         # A file without its head: pydicom guessed the encoding of the elements, the pixels are encoded likewise.
         dataset.file_meta.TransferSyntaxUID = _guessed_syntax(dataset)
@@ -89,7 +92,7 @@ def _stored(file: ImageFile) -> tuple[NDArray[np.int64], Dataset]:
     values = raw.astype(np.int64) & ((1 << bits) - 1)
     if int(text(dataset, "PixelRepresentation") or 0) == 1:
         values = _signed(values, bits)
-    return values, dataset
+    return values
 
 
 def _guessed_syntax(dataset: Dataset) -> UID:
@@ -123,24 +126,24 @@ def _check_length(file: ImageFile, dataset: Dataset) -> None:
 
 def _decoded(file: ImageFile, dataset: Dataset) -> NDArray[np.integer]:
     syntax = dataset.file_meta.TransferSyntaxUID
-    with quietly():
-        try:
-            raw = pixel_array(dataset, raw=True)
-        except (RuntimeError, NotImplementedError, AttributeError, ValueError, KeyError, EOFError) as error:
-            plugin = next((package for part, package in _PLUGINS.items() if part in syntax.name), None)
-            if syntax.is_encapsulated and plugin is None:
-                advice = "decompress it first, for example with gdcmconv --raw or dcmdjpeg"
-            else:
-                advice = f"install {plugin}" if syntax.is_encapsulated else "copy it again"
-            raise InputError(
-                f"{file.path} ({syntax.name}) cannot be decoded here: {advice}, or the file is damaged."
-            ) from error
+    try:
+        raw = pixel_array(dataset, raw=True)
+    except DAMAGE as error:
+        raise InputError(_undecoded(file, syntax)) from error
     expected = (int(text(dataset, "Rows")), int(text(dataset, "Columns")))
     if raw.shape != expected or raw.dtype.kind not in "ui":
         raise InputError(
             f"{file.path} holds pixels of shape {raw.shape} and type {raw.dtype}; {expected} was expected."
         )
     return np.asarray(raw)
+
+
+def _undecoded(file: ImageFile, syntax: UID) -> str:
+    if not syntax.is_encapsulated:
+        return f"{file.path} is damaged: its pixels cannot be decoded. Copy it again."
+    plugin = next((package for part, package in _PLUGINS.items() if part in syntax.name), None)
+    advice = f"install {plugin}" if plugin else "decompress it first, for example with gdcmconv --raw"
+    return f"{file.path} is compressed with {syntax.name} and cannot be decoded here: {advice}; or it is damaged."
 
 
 def _signed(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:

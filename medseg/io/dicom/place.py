@@ -75,8 +75,8 @@ def place(stack: Stack) -> PlacedSeries:
     affine = np.eye(4)
     affine[:3, :3] = np.column_stack([rows * between_columns, columns * between_rows, step])
     affine[:3, 3] = positions[0]
-    header = stack.first.header
-    shape = (int(text(header, "Columns")), int(text(header, "Rows")), len(files))
+    (n_columns,), (n_rows,) = (_required(stack.first, key, 1) for key in ("Columns", "Rows"))
+    shape = (int(n_columns), int(n_rows), len(files))
     return PlacedSeries(tuple(files), Geometry(shape, _LPS_RAS @ affine), notes + further)
 
 

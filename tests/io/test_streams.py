@@ -1,0 +1,67 @@
+"""Byte streams: the end of a gzip file is looked at."""
+
+import gzip
+import zlib
+
+import numpy as np
+import pytest
+
+from medseg.io.streams import ByteStream, packed_size
+
+CONTENT = np.random.default_rng(0).integers(0, 4, 300_000, dtype=np.uint8).tobytes()
+
+
+def whole(path):
+    with ByteStream(path) as stream:
+        content = stream.read(len(CONTENT) + 10)
+        stream.drain()
+        return content, stream.position, stream.damage
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_whole_file_is_its_content(tmp_path, pack):
+    path = tmp_path / "a"
+    path.write_bytes(pack(CONTENT))
+    assert whole(path) == (CONTENT, len(CONTENT), None)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8, 1000, 40_000])
+def test_a_cut_gzip_file_is_damaged_even_in_its_last_byte(tmp_path, cut):
+    path = tmp_path / "a"
+    path.write_bytes(gzip.compress(CONTENT)[:-cut])
+    content, position, damage = whole(path)
+    assert damage == "the compressed data end too early"
+    assert CONTENT.startswith(content)
+    assert position == len(content)
+
+
+@pytest.mark.parametrize("where", [-1, -6, 5000])
+def test_an_altered_byte_is_seen(tmp_path, where):
+    packed = bytearray(gzip.compress(CONTENT))
+    packed[where] ^= 0x40
+    path = tmp_path / "a"
+    path.write_bytes(packed)
+    assert "wrong" in whole(path)[2]
+
+
+def test_reading_goes_on_where_it_stopped(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(gzip.compress(CONTENT))
+    with ByteStream(path) as stream:
+        assert stream.is_gzip
+        assert stream.read(348) == CONTENT[:348]
+        assert stream.read(0) == b""
+        assert stream.read(200_000) == CONTENT[348:200_348]
+        assert stream.drain() == len(CONTENT) - 200_348
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "zlib"])
+def test_the_size_of_packed_data_behind_a_header(tmp_path, pack):
+    path = tmp_path / "a"
+    packed = pack(CONTENT)
+    path.write_bytes(b"header" + packed)
+    assert packed_size(path, 6) == (len(CONTENT), None)
+    path.write_bytes(b"header" + packed[:-1])
+    assert packed_size(path, 6) == (len(CONTENT), "the compressed data end too early")
+    path.write_bytes(b"header" + packed[:-1] + bytes([packed[-1] ^ 1]))
+    assert "wrong" in packed_size(path, 6)[1]
