@@ -228,11 +228,15 @@ def _read_description(folder: Path) -> _Description:
             "If the model was made by a newer medseg, update this one."
         )
     try:
-        return _Description.model_validate(content)
+        description = _Description.model_validate(content)
+        ReadOptions.parse(description.read)
+    except UsageError as error:
+        raise ModelError(f"{path} was made by a medseg that reads otherwise: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ModelError(f"{path} is damaged or not of this version: {where}: {first['msg']}.") from error
+    return description
 
 
 def _check_digest(path: Path, expected: str) -> None:

@@ -11,6 +11,7 @@ on one grid; the module must never know of files, models, spacing or the patient
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -40,14 +41,16 @@ def slab_axis(shape: Sequence[int], box: Sequence[int]) -> int:
     return min(range(len(shape)), key=lambda axis: box[axis] / shape[axis])
 
 
-def slab_bytes(shape: Sequence[int], box: Sequence[int], n_classes: int) -> int:
-    """What blending holds at most, in bytes, for a volume of `shape` (nowhere smaller than `box`).
+def slab_bytes(shape: Sequence[int], box: Sequence[int], n_classes: int, new_shape: Sequence[int]) -> int:
+    """What `blended_slabs` and `decide` hold at most, in bytes, on the way to a grid of `new_shape`.
 
-    Three slabs: the open one, the rows handed on, and those that wait for their neighbours on the way back.
+    Three slabs of `shape` (the open one, the rows handed on, those that wait for their neighbours) and, four times, the
+    rows that are resampled at once.
     """
     axis = slab_axis(shape, box)
-    plane = int(np.prod([n for a, n in enumerate(shape) if a != axis], dtype=np.int64))
-    return 3 * 4 * (n_classes + 1) * box[axis] * plane + CHUNK_BYTES
+    slab = 4 * (n_classes + 1) * box[axis] * prod(shape) // shape[axis]
+    row = 4 * n_classes * prod(new_shape) // new_shape[axis]
+    return 3 * slab + 4 * max(row, min(CHUNK_BYTES, row * new_shape[axis]))
 
 
 def blended_slabs(
@@ -193,7 +196,7 @@ def _resampled_rows(
         rows = slab.movedim(axis + 1, 0)
         held = rows if held is None else torch.cat((held, rows))
         ready = int(np.searchsorted(high, first + len(held)))
-        at_once = max(1, CHUNK_BYTES // (4 * held.shape[1] * max(int(np.prod(plane)), held[0, 0].numel())))
+        at_once = max(1, CHUNK_BYTES // (4 * held.shape[1] * max(prod(plane), held[0, 0].numel())))
         while row < ready:
             stop = min(row + at_once, ready)
             yield _between(held, low[row:stop] - first, high[row:stop] - first, share[row:stop])

@@ -47,7 +47,7 @@ _BATCH_VOXELS = {"cpu": 2**18, "cuda": 2**22}
 
 _LARGEST_BATCH = {"cpu": 4, "cuda": 16}
 
-_GIB = 2**30
+_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Predictor:
         padded, inside = pad_to(array, self._box)
         axis = slab_axis(padded.shape[1:], self._box)
         with _enough_memory(array.shape[1:]):
-            store = self._store(padded.shape[1:])
+            store = self._store(padded.shape[1:], shape or array.shape[1:])
             image = torch.from_numpy(padded if padded.flags.writeable else padded.copy()).to(self.device)
             self._choose(image)
             with torch.inference_mode():
@@ -237,13 +237,13 @@ class Predictor:
         self._place(fastest(self._options, run, self.device))
         self._settled = True
 
-    def _store(self, shape: Sequence[int]) -> torch.device:
+    def _store(self, shape: Sequence[int], new_shape: Sequence[int]) -> torch.device:
         """Where slabs of a volume of `shape` are kept: on the device if they take at most half of what is free."""
-        needed = slab_bytes(shape, self._box, self.plan.network.n_classes)
+        needed = slab_bytes(shape, self._box, self.plan.network.n_classes, new_shape)
         if self._max_memory is not None and needed > self._max_memory:
             raise MachineError(
                 f"Blending a volume of {' × '.join(map(str, shape))} voxels in {self.plan.network.n_classes} classes "
-                f"holds {needed / _GIB:.2f} GiB, but only {self._max_memory / _GIB:.2f} GiB are allowed. "
+                f"takes {needed / _MIB:,.1f} MiB, but only {self._max_memory / _MIB:,.1f} MiB are allowed. "
                 "Allow more memory, or crop the image."
             )
         if self.device.type == "cuda" and needed > torch.cuda.mem_get_info(self.device)[0] / 2:

@@ -137,6 +137,7 @@ def test_weights_that_are_not_the_planned_networks_are_refused(tmp_path, change,
         ({"surprise": 1}, "surprise"),
         ({"weights": {"fold_0": {"file": "../secret", "sha256": "sha256:" + "0" * 64}}}, "weights.fold_0.file"),
         ({"plan": {}}, "plan"),
+        ({"read": {"geometry": "guess"}}, "geometry=guess"),
     ],
 )
 def test_a_description_that_cannot_be_trusted_is_refused(folder, change, reason):

@@ -13,7 +13,7 @@ from medseg.core.events import CaseFailed, CasePredicted, Finished, Warned
 from medseg.core.geometry import Geometry
 from medseg.model import ModelInfo, save_model
 from medseg.nn.networks import build
-from medseg.predict import Predictor, PredictOptions, predict_cases
+from medseg.predict import PredictOptions, Predictor, predict_cases
 from tests.predict.plans import small_plan
 from tests.strategies import ORIENTATIONS
 
@@ -40,8 +40,8 @@ def model(tmp_path_factory):
     return make_model(tmp_path_factory.mktemp("trained") / "model", folds=2)
 
 
-def write_scan(path, seed=0, orientation=ORIENTATIONS[13], codes=(1, 1)):
-    grid = Geometry.from_spacing((9, 8, 7), (0.9, 1.1, 2.0), (-5, 7, 11)).reorient(orientation)
+def write_scan(path, seed=0, orientation=ORIENTATIONS[13], codes=(1, 1), shape=(9, 8, 7)):
+    grid = Geometry.from_spacing(shape, (0.9, 1.1, 2.0), (-5, 7, 11)).reorient(orientation)
     array = np.random.default_rng(seed).normal(100, 30, grid.shape).astype(np.int16)
     image = nib.Nifti1Image(array, grid.affine)
     image.set_sform(grid.affine, codes[0])
@@ -134,7 +134,7 @@ def test_other_options_make_what_is_there_out_of_date(scans, model, tmp_path, wi
 def test_another_model_makes_what_is_there_out_of_date(scans, model, tmp_path):
     out = tmp_path / "out"
     list(predict_cases([scans], model, out, CPU))
-    other = make_model(tmp_path / "other", patch=(4, 4, 4))
+    other = make_model(tmp_path / "other", folds=2, patch=(4, 4, 4))
     assert {event.status for event in by_case(predict_cases([scans], other, out, CPU)).values()} == {"predicted"}
 
 
@@ -290,19 +290,25 @@ def test_a_damaged_model_is_refused_before_anything_is_written(scans, tmp_path):
 
 @pytest.fixture
 def full_disk():
-    """No file may grow beyond 150 bytes: the system then answers as it does for a full disk."""
+    """No file may grow beyond 2,000 bytes: the system then answers as it does for a full disk."""
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (150, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_ends_the_batch_and_leaves_no_half_file(scans, model, tmp_path, full_disk):
+@pytest.fixture
+def large_scan(tmp_path):
+    """Its mask has no room on the full disk; the record of a failure would."""
+    return write_scan(tmp_path / "large" / "a.nii.gz", shape=(30, 30, 30))
+
+
+def test_a_full_disk_ends_the_batch_and_leaves_no_half_file(large_scan, model, tmp_path, full_disk):
     with pytest.raises(MachineError, match="disk is full"):
-        list(predict_cases([scans], model, tmp_path / "out", CPU))
+        list(predict_cases([large_scan], model, tmp_path / "out", CPU))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.json"]
     assert recorded(tmp_path / "out") == {}
 
@@ -310,7 +316,7 @@ def test_a_full_disk_ends_the_batch_and_leaves_no_half_file(scans, model, tmp_pa
 def test_a_case_too_large_for_the_memory_allowed_fails_alone(scans, model, tmp_path):
     (event, *_) = predict_cases([scans], model, tmp_path / "out", on_cpu(max_memory=1000))
     assert isinstance(event, CaseFailed)
-    assert "GiB" in event.reason
+    assert "MiB are allowed" in event.reason
 
 
 def test_a_real_hippocampus_is_segmented_in_its_place(shared_data, tmp_path):
