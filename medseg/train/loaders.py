@@ -5,7 +5,9 @@ refusals. It is how training reads: `Prepare` loads image and label map with it,
 brings both to the plan grid. Everything is picklable, so loaders work with spawned processes; the default is none.
 """
 
+import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from medseg.train.batches import Batch, PatchBatches
 from medseg.train.cache import Cache
 from medseg.transforms.preprocess import preprocess, preprocess_labels
 
-__all__ = ["MedsegReader", "Prepare", "batch_loader", "prepare"]
+__all__ = ["MedsegReader", "Prepare", "batch_loader", "load_image", "prepare"]
 
 PathLike = str | os.PathLike[str]
 
@@ -82,6 +84,18 @@ class MedsegReader(ImageReader):
         }
 
 
+def load_image() -> LoadImage:
+    """MONAI's loader, to be called with a path and a `MedsegReader`: a reader named at the call may refuse in its words.
+
+    MONAI sets up all its own readers whatever it is asked for, and one of them complains of a package that it would
+    like to have; nobody who trains needs to read that.
+    """
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return LoadImage(image_only=True, dtype=None)
+
+
 class Prepare(Transform):
     """A MONAI transform from the paths of a case to its image and classes on the plan grid.
 
@@ -92,9 +106,7 @@ class Prepare(Transform):
         self._plan = plan
         self._image_reader = MedsegReader(options, stacked=stacked)
         self._label_reader = MedsegReader(options, labels=True)
-        # Named here, so that MONAI does not set up all of its own; named again at each call, so that what the reader
-        # refuses comes through as it is.
-        self._load = LoadImage(reader=self._image_reader, image_only=True, dtype=None)
+        self._load = load_image()
 
     def __call__(self, paths: dict[str, Any]) -> dict[str, Any]:
         image = _volume(self._load(paths["image"], self._image_reader))

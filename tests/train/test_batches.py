@@ -83,9 +83,7 @@ def test_small_cases_are_padded_as_prediction_pads_them(tmp_path_factory, plan, 
 
 
 def test_a_flat_plan_draws_slices(tmp_path, plan, cache):
-    network = plan.network.model_copy(
-        update={"dimensions": 2, "kernels": ((3, 3),) * 2, "strides": ((1, 1), (2, 2))}
-    )
+    network = plan.network.model_copy(update={"dimensions": 2, "kernels": ((3, 3),) * 2, "strides": ((1, 1), (2, 2))})
     flat = plan.model_copy(update={"dimensions": 2, "slice_axis": 1, "network": network, "patch": (16, 8)})
     image, classes = PatchBatches(cache, CASES, flat, 1.0, 0)[0]
     assert image.shape == (2, 1, 16, 8)

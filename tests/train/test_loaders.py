@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from medseg import io
+from medseg.config.schema import DataConfig
+from medseg.core.errors import InputError
+from medseg.core.geometry import Geometry
+from medseg.core.volume import Volume
+from medseg.data.cases import read_case
+from medseg.data.layouts import open_dataset
+from medseg.io.options import ReadOptions
+from medseg.train.batches import PatchBatches
+from medseg.train.cache import Cache
+from medseg.train.loaders import MedsegReader, batch_loader, load_image, prepare, prepared
+from medseg.transforms.preprocess import preprocess
+
+
+def test_monai_reads_with_our_door(balls):
+    path = balls / "images" / "ball_0.nii.gz"
+    image = load_image()(str(path), MedsegReader())
+    ours = io.read(path)
+    np.testing.assert_array_equal(image.numpy(), ours.array)
+    np.testing.assert_allclose(image.affine.numpy(), ours.geometry.affine)
+
+
+def test_monai_gets_label_maps_as_whole_numbers(balls):
+    path = balls / "labels" / "ball_0.nii.gz"
+    labels = load_image()(str(path), MedsegReader(labels=True))
+    assert labels.shape[0] == 1
+    assert set(np.unique(labels.numpy())) == {0, 3, 7}
+
+
+def test_several_files_are_the_channels_of_one_case(tmp_path):
+    grid = Geometry.from_spacing((4, 5, 6))
+    paths = [tmp_path / f"scan_000{c}.nii.gz" for c in range(2)]
+    for c, path in enumerate(paths):
+        io.write(Volume(np.full((1, 4, 5, 6), c, np.float32), grid), path)
+    image = load_image()([str(p) for p in paths], MedsegReader())
+    assert image.shape == (2, 4, 5, 6)
+    assert image.numpy().mean(axis=(1, 2, 3)).tolist() == [0, 1]
+
+
+def prepare_all(balls, plan, folder, workers=0):
+    dataset = open_dataset(balls, DataConfig())
+    cache = Cache(folder, plan)
+    ids = [case.id for case in dataset.cases]
+    return dataset, cache, list(prepare(dataset, ids, plan, ReadOptions(), cache, workers))
+
+
+def test_training_and_prediction_preprocess_alike(balls, plan, tmp_path):
+    """Voxel by voxel: what MONAI's loaders put into the cache is what the predictor makes of the file."""
+    dataset, cache, events = prepare_all(balls, plan, tmp_path / "cache")
+    assert [event.case for event in events] == [case.id for case in dataset.cases]
+    for case in dataset.cases:
+        predicted_from = preprocess(io.read(case.images[0]), plan.preprocessing)
+        np.testing.assert_array_equal(cache.get(case.id).image, predicted_from.array)
+        volume, label_map, _ = read_case(case, plan.label_names, ReadOptions())
+        image, classes = prepared(volume, label_map, plan)
+        np.testing.assert_array_equal(cache.get(case.id).image, image)
+        np.testing.assert_array_equal(cache.get(case.id).classes, classes)
+        assert set(np.unique(classes)) == {0, 1, 2}
+
+
+def test_what_is_in_the_cache_is_not_read_again(balls, plan, tmp_path):
+    prepare_all(balls, plan, tmp_path / "cache")
+    assert prepare_all(balls, plan, tmp_path / "cache")[2] == []
+
+
+def test_a_case_that_broke_since_is_refused_in_our_own_words(balls, plan, tmp_path):
+    dataset = open_dataset(balls, DataConfig())
+    whole = dataset.cases[0].images[0].read_bytes()
+    try:
+        dataset.cases[0].images[0].write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(InputError, match="ball_0.nii.gz is damaged"):
+            list(prepare(dataset, [dataset.cases[0].id], plan, ReadOptions(), Cache(tmp_path / "c", plan), 0))
+    finally:
+        dataset.cases[0].images[0].write_bytes(whole)
+
+
+def test_spawned_workers_give_the_very_same_batches(balls, plan, tmp_path):
+    _, cache, _ = prepare_all(balls, plan, tmp_path / "cache")
+    batches = PatchBatches(cache, [f"ball_{n}" for n in range(6)], plan, 0.5, 0)
+    alone, helped = batch_loader(batches, 2, 5, workers=0), batch_loader(batches, 2, 5, workers=2)
+    for _ in range(3):
+        for ours, theirs in zip(next(alone), next(helped), strict=True):
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    del helped
