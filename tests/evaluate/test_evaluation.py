@@ -1,0 +1,291 @@
+"""Whole evaluations: means, files, tables, events, processes, thresholds, and real masks with published figures."""
+
+import csv
+import json
+import subprocess
+import sys
+from math import sqrt
+
+import numpy as np
+import pytest
+
+import medseg.evaluate
+from medseg import io, metrics
+from medseg.core.errors import InputError, UsageError
+from medseg.core.events import CaseFailed, CaseScored, Warned
+from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap
+from medseg.evaluate import (
+    EvaluateOptions,
+    Evaluation,
+    Pair,
+    check,
+    evaluate,
+    parse_thresholds,
+    render,
+    run,
+    run_pairs,
+    tables,
+)
+
+GRID = Geometry.from_spacing((6, 5, 4), (1, 1, 3))
+DIAGONAL = sqrt(36 + 25 + 144)
+LABELS = Labels({"liver": (1,), "spleen": (2,)})
+
+
+def boxed(liver=None, spleen=None, grid=GRID):
+    """A map with a bar of each label along i, from the first to before the second index."""
+    array = np.zeros(grid.shape, np.uint8)
+    if liver:
+        array[slice(*liver), 1, 1] = 1
+    if spleen:
+        array[slice(*spleen), 3, 2] = 2
+    return LabelMap(array, grid)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Six cases: right, half right, missed, false alarm, missing, and on another grid; an extra and a broken file."""
+    predicted, reference = tmp_path / "out", tmp_path / "ref"
+    references = {name: boxed((0, 4), (0, 2)) for name in ("right", "half", "missed", "absent", "moved", "cut")}
+    references["alarm"] = boxed((0, 4))
+    predictions = {
+        "right": boxed((0, 4), (0, 2)),
+        "half": boxed((0, 2), (0, 2)),
+        "missed": boxed((0, 4)),
+        "alarm": boxed((0, 4), (0, 2)),
+        "moved": boxed((0, 4), (0, 2), GRID.crop((1, 0, 0), (7, 5, 4))),
+        "extra": boxed((0, 4)),
+    }
+    for folder, maps in ((predicted, predictions), (reference, references)):
+        for name, each in maps.items():
+            io.write(each, folder / f"{name}.nii.gz")
+    (predicted / "cut.nii.gz").write_bytes((predicted / "right.nii.gz").read_bytes()[:70])
+    (predicted / "predictions.json").write_text("{}")
+    return predicted, reference
+
+
+def test_no_case_is_dropped_whatever_happened_to_it(folders):
+    found = evaluate(*folders, labels=LABELS)
+    statuses = {(row.case, row.label): row.status for row in found.rows}
+    assert {case: status for (case, label), status in statuses.items() if label == "spleen"} == {
+        "absent": "missing",
+        "alarm": "false_alarm",
+        "cut": "failed",
+        "extra": "no_reference",
+        "half": "ok",
+        "missed": "missed",
+        "moved": "failed",
+        "right": "ok",
+    }
+    assert (found.n_cases, found.n_failed, found.n_compared) == (8, 3, 4)
+    assert {failure.case: failure.status for failure in found.failures} == {
+        "absent": "missing",
+        "cut": "failed",
+        "extra": "no_reference",
+        "moved": "failed",
+    }
+    assert "up to 1 mm away" in next(failure.reason for failure in found.failures if failure.case == "moved")
+
+
+def test_two_means_stand_side_by_side(folders):
+    found = evaluate(*folders, labels=LABELS)
+    spleen = found.summary.figures["spleen"]
+    # right and half are perfect; missed, false alarm, missing, moved and cut count as the worst: 7 cases.
+    assert spleen["dice"].everywhere.mean == pytest.approx(2 / 7)
+    assert spleen["dice"].found == 1.0
+    assert spleen["hd95_mm"].everywhere.mean == pytest.approx(5 * DIAGONAL / 7)
+    assert (spleen["hd95_mm"].found, spleen["hd95_mm"].n_found) == (0.0, 2)
+    liver = found.summary.figures["liver"]
+    assert liver["dice"].found == pytest.approx((1 + 2 / 3 + 1 + 1) / 4)
+    assert liver["dice"].everywhere.mean == pytest.approx((1 + 2 / 3 + 1 + 1) / 7)
+    assert liver["dice"].everywhere.interval is not None
+    # First over the cases of a label, then over labels.
+    assert found.headline["dice"] == pytest.approx((2 / 7 + (3 + 2 / 3) / 7) / 2)
+
+
+def test_the_files_hold_what_the_contract_says(folders, tmp_path):
+    found = evaluate(*folders, labels=LABELS)
+    table, summary = found.write(tmp_path / "result")
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert list(rows[0]) == ["case", "label", "metric", "value", "unit", "status"]
+    assert len(rows) == 8 * 2 * len(found.options.metrics)
+    cells = {(row["case"], row["label"], row["metric"]): (row["value"], row["unit"], row["status"]) for row in rows}
+    assert cells["missed", "spleen", "hd95_mm"] == ("", "mm", "missed")
+    assert float(cells["half", "liver", "dice"][0]) == 2 * 2 / 6
+    content = json.loads(summary.read_text())
+    assert content["schema"] == "medseg/summary/1"
+    assert content["headline"] == found.headline
+    assert (content["n_cases"], content["n_failed"]) == (8, 3)
+    spleen = content["labels"]["spleen"]
+    assert {"all", "found", "n", "interval"} <= spleen["dice"].keys()
+    assert spleen["dice"]["n"] == 7
+    assert spleen["status"] == {"ok": 2, "missed": 1, "false_alarm": 1, "missing": 1, "failed": 2, "no_reference": 1}
+    assert str(tmp_path) not in summary.read_text()
+    assert "NaN" not in summary.read_text()
+
+
+def test_processes_give_the_numbers_of_one(folders):
+    alone = evaluate(*folders, labels=LABELS)
+    together = evaluate(*folders, EvaluateOptions(jobs=2, max_memory_bytes=2**30), LABELS)
+    assert together.to_csv() == alone.to_csv()
+    assert together.to_json() == alone.to_json()
+
+
+def test_events_tell_of_every_case_and_end_with_the_result(folders):
+    *events, result = run(*folders, labels=LABELS)
+    assert isinstance(result, Evaluation)
+    ended = [event for event in events if isinstance(event, CaseScored | CaseFailed)]
+    assert [(event.done, event.total) for event in ended] == [(n + 1, 8) for n in range(8)]
+    assert {event.case for event in ended if isinstance(event, CaseFailed)} == {"absent", "cut", "extra", "moved"}
+    assert any("1 of 8 cases have no prediction" in event.text for event in events if isinstance(event, Warned))
+
+
+def test_without_names_the_labels_are_the_values_of_all_references(folders):
+    found = evaluate(*folders)
+    assert found.labels.names == ("label 1", "label 2")
+    assert found.headline == pytest.approx(evaluate(*folders, labels=LABELS).headline)
+
+
+def test_a_value_that_only_another_reference_has_is_a_false_alarm_and_one_that_none_has_fails():
+    predicted = {"a": boxed((0, 2), (0, 2)), "b": boxed((0, 2)), "c": boxed((0, 2))}
+    predicted["c"].array[5, 4, 3] = 77
+    found = evaluate(predicted, {"a": boxed((0, 2)), "b": boxed((0, 2), (0, 2)), "c": boxed((0, 2))})
+    assert {row.status for row in found.rows if (row.case, row.label) == ("a", "label 2")} == {"false_alarm"}
+    assert {row.status for row in found.rows if row.case == "c"} == {"failed"}
+    assert "77 (1 voxels)" in found.failures[0].reason
+
+
+def test_two_label_maps_two_files_and_the_plain_functions_agree(tmp_path):
+    predicted, reference = boxed((0, 3)), boxed((1, 5))
+    io.write(predicted, tmp_path / "mine.nii.gz")
+    io.write(reference, tmp_path / "theirs.mha")
+    in_memory = medseg.evaluate(predicted, reference)
+    from_files = medseg.evaluate(tmp_path / "mine.nii.gz", str(tmp_path / "theirs.mha"))
+    assert in_memory.headline == pytest.approx(from_files.headline)
+    assert from_files.rows[0].case == "theirs"
+    affine = reference.geometry.affine
+    assert in_memory.headline["dice"] == metrics.dice(predicted.array, reference.array)
+    assert in_memory.headline["hd95_mm"] == metrics.hausdorff95(predicted.array, reference.array, affine=affine)
+    assert in_memory.headline["nsd"] == metrics.nsd(predicted.array, reference.array, affine=affine)
+
+
+def test_one_file_beside_a_folder_means_its_case_alone(folders):
+    predicted, reference = folders
+    assert evaluate(predicted / "half.nii.gz", reference).n_cases == 1
+    assert evaluate(predicted, reference / "half.nii.gz").n_cases == 1
+    with pytest.raises(UsageError, match="no reference for the case 'extra'"):
+        evaluate(predicted / "extra.nii.gz", reference)
+
+
+def test_pictures_are_judged_by_lines(tmp_path):
+    flat = Geometry((8, 6, 1), np.eye(4))
+    for name, first in (("p/a.png", 2), ("r/a.png", 3)):
+        array = np.zeros(flat.shape, np.uint8)
+        array[first : first + 3, 1:4] = 1
+        io.write(LabelMap(array, flat), tmp_path / name)
+    found = evaluate(tmp_path / "p", tmp_path / "r")
+    assert found.headline["hd_mm"] == 1.0
+    assert found.headline["dice"] == pytest.approx(2 / 3)
+
+
+def test_patients_of_several_cases_are_one_to_an_interval():
+    pairs = [Pair(f"c{n}", boxed((0, 2 + n % 3)), boxed((0, 4)), group=f"p{n // 4}") for n in range(20)]
+    alone = [Pair(pair.case, pair.predicted, pair.reference) for pair in pairs]
+    *_, grouped = run_pairs(pairs)
+    *_, single = run_pairs(alone)
+    assert single.summary.figures["label 1"]["dice"].everywhere.method == "bca"
+    assert grouped.summary.figures["label 1"]["dice"].everywhere.method is None
+
+
+def test_a_tolerance_below_half_a_voxel_is_warned_of():
+    assert "below half the voxel spacing of 1 of 1 cases" in evaluate(boxed((0, 2)), boxed((0, 2))).warnings[0]
+    assert evaluate(boxed((0, 2)), boxed((0, 2)), EvaluateOptions(tolerance_mm=1.5)).warnings == ()
+
+
+def test_an_empty_reference_alone_leaves_nothing_to_judge_and_says_so():
+    found = evaluate(boxed(), boxed())
+    assert found.rows == ()
+    assert "No label could be judged" in found.warnings[0]
+    assert json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_wrong_paths_and_names_are_wrong_use(tmp_path, folders):
+    with pytest.raises(UsageError, match="does not exist"):
+        evaluate(tmp_path / "nowhere", folders[1])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no label map"):
+        evaluate(tmp_path / "empty", folders[1])
+    with pytest.raises(InputError, match="No prediction has the name of a reference"):
+        evaluate({"x": boxed((0, 1))}, {"y": boxed((0, 1))})
+
+
+def test_thresholds_are_met_or_named():
+    found = evaluate(boxed((0, 2)), boxed((0, 4)))
+    assert check(found, {"dice": 0.6}) == ()
+    unmet = check(found, parse_thresholds(["dice=0.85", "hd95=0.5"]))
+    assert unmet == ("Dice is 0.6667, below 0.85.", "HD95 is 2 mm, above 0.5 mm.")
+    with pytest.raises(UsageError, match="'masd_mm' was not measured"):
+        check(found, {"masd_mm": 1.0})
+    with pytest.raises(UsageError, match="Did you mean 'dice'"):
+        parse_thresholds(["dise=0.85"])
+    with pytest.raises(UsageError, match="METRIC=NUMBER"):
+        parse_thresholds(["dice=high"])
+
+
+def test_tables_put_failures_first_and_both_means_side_by_side(folders):
+    found = evaluate(*folders, labels=LABELS)
+    failures, scores, statuses = tables(found)
+    assert failures.title == "Not compared: 4 of 8 cases"
+    assert [row[0] for row in failures.rows] == ["absent", "cut", "extra", "moved"]
+    assert scores.headers == ("label", "metric", "all", "95% interval", "n", "found", "n found")
+    assert scores.rows[len(found.options.metrics)][:3] == ("spleen", "Dice", "0.286")
+    assert any("grows with the field of view" in note for note in scores.notes)
+    assert statuses.headers == ("label", "ok", "missed", "false_alarm", "missing", "failed", "no_reference")
+    assert statuses.rows[1] == ("spleen", "2", "1", "1", "1", "2", "1")
+
+
+def test_tables_are_written_in_four_forms(folders):
+    found = tables(evaluate(*folders, labels=Labels({"50% | fat_liver": (1,), "spleen": (2,)})))
+    assert "50% | fat_liver" in render(found, "text")
+    assert "| 50% \\| fat_liver | Dice | 0.524 |" in render(found, "markdown")
+    assert r"50\% | fat\_liver & Dice & 0.524" in render(found, "latex")
+    rows = list(csv.reader(render(found[1:2], "csv").splitlines()))
+    assert rows[0][:3] == ["label", "metric", "all"]
+    assert {len(row) for row in rows} == {7}
+    with pytest.raises(UsageError, match="not as 'html'"):
+        render(found, "html")
+
+
+def test_the_room_loads_without_torch():
+    loaded = "import sys, medseg.evaluate; print(sorted({'torch', 'monai', 'SimpleITK', 'rich'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_everything_public_is_listed():
+    assert all(hasattr(medseg.evaluate, name) for name in medseg.evaluate.__all__)
+
+
+@pytest.mark.data
+def test_the_chaos_sample_has_its_published_figures(shared_data):
+    folder = shared_data / "fullsize"
+    found = evaluate(
+        folder / "predictions" / "chaos_ct_03.nii.gz",
+        folder / "labelsTr" / "chaos_ct_03.nii.gz",
+        EvaluateOptions(metrics=("dice", "volume_error_percent", "hd")),
+    )
+    values = {row.metric: row.value for row in found.rows if row.status == "ok"}
+    assert values["dice"] == pytest.approx(0.978, abs=5e-4)
+    assert abs(values["volume_error_percent"]) == pytest.approx(0.665, abs=5e-4)
+    assert values["hd_mm"] == pytest.approx(14.0, abs=0.5)
+
+
+@pytest.mark.data
+def test_real_label_maps_against_themselves_are_perfect(shared_data):
+    folder = shared_data / "cord_gm"
+    found = evaluate(folder / "labelsTr", folder)
+    assert found.n_cases == 8
+    assert found.headline["dice"] == found.headline["nsd"] == 1.0
+    assert found.headline["hd_mm"] == 0.0

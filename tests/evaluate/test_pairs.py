@@ -1,0 +1,115 @@
+"""Which prediction belongs to which reference; nobody is left out."""
+
+import numpy as np
+import pytest
+
+from medseg import io
+from medseg.core.errors import InputError, UsageError
+from medseg.core.geometry import Geometry
+from medseg.core.volume import LabelMap
+from medseg.evaluate.pairs import Pair, find_label_maps, match, read_table, references
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def test_label_maps_are_found_by_case_id_in_natural_order(tmp_path):
+    folder = touch(tmp_path, "s_10.nii.gz", "s_2.mha", "predictions.json", "._s_2.mha", "plans.json", "photo.jpg")
+    assert list(find_label_maps(folder)) == ["s_2", "s_10"]
+
+
+def test_what_predict_writes_beside_a_mask_is_no_case(tmp_path):
+    folder = touch(
+        tmp_path, "a.nii.gz", "a_probabilities.nii.gz", "a_uncertainty.nii.gz", "a_preview.png", "b_preview.png"
+    )
+    assert list(find_label_maps(folder)) == ["a", "b_preview"]
+
+
+def test_two_files_of_one_case_are_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"'a': a\.mha and a\.nii\.gz"):
+        find_label_maps(touch(tmp_path, "a.nii.gz", "a.mha"))
+
+
+def test_missing_and_extra_predictions_are_pairs_too(tmp_path):
+    here, there = tmp_path / "p", tmp_path / "r"
+    pairs = match({"b": here, "c": here}, {"a": there, "b": there}, {"b": "patient 1"})
+    assert pairs == (Pair("a", None, there), Pair("b", here, there, "patient 1"), Pair("c", here, None))
+    assert [pair.group for pair in pairs] == ["a", "patient 1", "c"]
+
+
+def test_names_that_have_nothing_in_common_are_refused_with_what_would_settle_it(tmp_path):
+    with pytest.raises(InputError, match=r"predicted are x1, references are a, b\. .*case,predicted,reference"):
+        match({"x1": tmp_path}, {"a": tmp_path, "b": tmp_path})
+
+
+def test_a_table_settles_pairs_groups_and_what_was_annotated(tmp_path):
+    table = tmp_path / "pairs.csv"
+    table.write_text(
+        "case,predicted,reference,group,annotated\n"
+        "a,out/a1.nii.gz,ref/a.nii.gz,p1,liver; spleen\n"
+        "b,,ref/b.nii.gz,,\n"
+        "c,out/c.nii.gz,,,\n"
+    )
+    assert read_table(table) == (
+        Pair("a", tmp_path / "out/a1.nii.gz", tmp_path / "ref/a.nii.gz", "p1", frozenset({"liver", "spleen"})),
+        Pair("b", None, tmp_path / "ref/b.nii.gz"),
+        Pair("c", tmp_path / "out/c.nii.gz", None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("case,predicted\na,b\n", "no column reference"),
+        ("case,predicted,reference\na,b,c\na,d,e\n", "line 3: the case 'a' stands there for the second time"),
+        ("case,predicted,reference\na,,\n", "line 2: a row needs a case"),
+        ("case,predicted,reference\n", "lists no case"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_where_it_is_wrong(tmp_path, text, words):
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_table(tmp_path / "pairs.csv")
+
+
+def test_a_table_that_does_not_exist_is_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match=r"pairs\.csv does not exist"):
+        read_table(tmp_path / "pairs.csv")
+
+
+def test_a_folder_of_label_maps_takes_its_names_from_the_data_set_it_belongs_to(tmp_path):
+    touch(tmp_path / "labelsTr", "a.nii.gz")
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "liver": 1}}')
+    found = references(tmp_path / "labelsTr")
+    assert list(found.maps) == ["a"]
+    assert found.labels.to_json() == {"liver": 1}
+
+
+def test_a_stranger_above_the_folder_is_not_asked_for_names(tmp_path):
+    touch(tmp_path / "elsewhere", "a.nii.gz")
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "liver": 1}}')
+    assert references(tmp_path / "elsewhere").labels is None
+
+
+def test_the_folder_of_a_data_set_gives_label_maps_names_and_groups(tmp_path):
+    grid = Geometry.from_spacing((3, 3, 3))
+    for case in ("c_1", "c_2"):
+        for folder, name in (("imagesTr", f"{case}_0000.nii.gz"), ("labelsTr", f"{case}.nii.gz")):
+            io.write(LabelMap(np.ones(grid.shape, np.uint8), grid), tmp_path / folder / name)
+    (tmp_path / "dataset.json").write_text(
+        '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "numTraining": 2, '
+        '"file_ending": ".nii.gz"}'
+    )
+    found = references(tmp_path)
+    assert {case: path.name for case, path in found.maps.items()} == {"c_1": "c_1.nii.gz", "c_2": "c_2.nii.gz"}
+    assert found.labels.to_json() == {"liver": 1}
+    assert set(found.groups) == {"c_1", "c_2"}
+
+
+def test_a_folder_that_is_neither_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no data set"):
+        references(touch(tmp_path, "readme.txt"))
