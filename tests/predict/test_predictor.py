@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -50,6 +50,7 @@ def test_every_orientation_gives_back_a_mask_that_is_the_threshold(orientation):
     assert result.labels.geometry == grid
 
 
+@settings(max_examples=25)
 @given(
     grid=geometries(smallest=4, largest=10, smallest_mm=0.7, largest_mm=3.0),
     orientation=st.sampled_from(ORIENTATIONS),
@@ -69,23 +70,33 @@ def test_the_same_scan_stored_another_way_gives_the_same_mask_in_space(grid, ori
         np.testing.assert_array_equal(found, expected)
 
 
-@given(affine=affines(), shape=shapes(8, 14), factor=st.tuples(*[st.sampled_from([0.6, 1.0, 1.7])] * 3))
-def test_a_smooth_object_survives_another_plan_grid(affine, shape, factor):
+@settings(max_examples=25)
+@given(
+    affine=affines(smallest_mm=0.5, largest_mm=3.0),
+    shape=shapes(12, 16),
+    factor=st.tuples(*[st.sampled_from([0.6, 1.0, 1.4, 1.7])] * 3),
+    towards=st.tuples(*[st.integers(-3, 3)] * 3).filter(any),
+)
+def test_a_plane_stays_where_it_is_in_space_through_any_plan_grid(affine, shape, factor, towards):
+    """A shift by half a voxel, a swapped axis or a wrong affine would move it."""
     grid = Geometry(shape, affine)
-    centre = (np.array(shape) - 1) / 2
-    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
-    distance = np.linalg.norm((index - centre) / (np.array(shape) / 2), axis=-1)
-    volume = Volume((1 - distance)[None].astype(np.float32), grid)
+    indices = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    normal = np.array(towards) / np.linalg.norm(towards)
+    distance_mm = grid.to_world(indices) @ normal - grid.to_world((np.array(shape) - 1) / 2) @ normal
     spacing = grid.reorient(grid.to_canonical).spacing_mm
     plan_spacing = tuple(s * f for s, f in zip(spacing, factor, strict=True))
-    result = predictor_of(threshold(0.25), patch=(6, 6, 6), spacing_mm=plan_spacing)(volume)
-    truth = distance < 0.75
-    dice = 2 * np.sum(truth & (result.labels.array == 1)) / (truth.sum() + result.labels.array.sum())
-    assert dice > 0.9
+    # Probabilities that rise slowly are nearly linear in the distance, so interpolating them moves no outline.
+    predictor = predictor_of(threshold(0.0, gain=0.02), patch=(8, 8, 8), spacing_mm=plan_spacing)
+    result = predictor(Volume(distance_mm[None].astype(np.float32), grid))
+    clear = np.abs(distance_mm) > 0.1 * max(plan_spacing)
+    # Near the border splines have nothing to go by.
+    clear[tuple(np.nonzero(np.minimum(indices, np.array(shape) - 1 - indices).min(axis=-1) < 4))] = False
+    np.testing.assert_array_equal(result.labels.array[clear], distance_mm[clear] > 0)
     assert result.labels.geometry == grid
 
 
 @pytest.mark.parametrize("slice_axis", [0, 1, 2])
+@settings(max_examples=15)
 @given(grid=geometries(smallest=3, largest=9), seed=st.integers(0, 9))
 def test_a_2d_plan_sees_slices_of_the_canonical_grid(slice_axis, grid, seed):
     volume = volume_on(grid, seed)
