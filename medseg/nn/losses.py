@@ -56,12 +56,7 @@ class SegmentationLoss(nn.Module):
         return torch.stack(terms).sum()
 
     def _of_head(self, logits: Tensor, classes: Tensor) -> Tensor:
-        index = classes.long()
-        judged = None
-        if self.ignore is not None:
-            ignored = index == self.ignore
-            if bool(ignored.any()):
-                index, judged = index.masked_fill(ignored, 0), ~ignored
+        index, judged = _split_off(classes, self.ignore)
         log_probabilities = functional.log_softmax(logits, dim=1)
         of_truth = log_probabilities.gather(1, index.unsqueeze(1)).squeeze(1)
         loss = logits.new_zeros(())
@@ -73,7 +68,7 @@ class SegmentationLoss(nn.Module):
         return loss
 
 
-def soft_dice(probabilities: Tensor, classes: Tensor, *, batch_dice: bool = False) -> Tensor:
+def soft_dice(probabilities: Tensor, classes: Tensor, *, batch_dice: bool = False, ignore: int | None = None) -> Tensor:
     """Dice of each sample and class, (b, n_classes), or (1, n_classes) for the batch as one image.
 
     (2 Σ p·t + s) / (Σ p + Σ t + s), the sums over voxels, t the one-hot target and s = `SMOOTH`.
@@ -82,10 +77,11 @@ def soft_dice(probabilities: Tensor, classes: Tensor, *, batch_dice: bool = Fals
         probabilities: (b, n_classes, *spatial).
         classes: Class indices (b, *spatial), any integer type.
         batch_dice: Sum over the batch too.
+        ignore: Target value of voxels that count nowhere.
     """
-    index = classes.long()
+    index, judged = _split_off(classes, ignore)
     of_truth = probabilities.gather(1, index.unsqueeze(1)).squeeze(1)
-    return _soft_dice(probabilities, of_truth, index, None, batch_dice)
+    return _soft_dice(probabilities, of_truth, index, judged, batch_dice)
 
 
 def head_weights(n_heads: int) -> list[float]:
@@ -108,6 +104,15 @@ def shrink_classes(classes: Tensor, sides: Sequence[int]) -> Tensor:
             centres = (torch.arange(side, device=classes.device) * 2 + 1) * full // (2 * side)
             classes = classes.index_select(axis, centres)
     return classes
+
+
+def _split_off(classes: Tensor, ignore: int | None) -> tuple[Tensor, Tensor | None]:
+    """Class indices (int64) that are safe to gather by, and where they are to be judged: None if everywhere."""
+    index = classes.long()
+    ignored = index == ignore if ignore is not None else None
+    if ignored is None or not bool(ignored.any()):
+        return index, None
+    return index.masked_fill(ignored, 0), ~ignored
 
 
 def _soft_dice(probabilities: Tensor, of_truth: Tensor, index: Tensor, judged: Tensor | None, batch: bool) -> Tensor:

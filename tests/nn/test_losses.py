@@ -43,6 +43,14 @@ def test_ignored_voxels_are_as_if_they_were_not_there(seed, shape, batch_dice, d
     torch.testing.assert_close(loss(wild, classes.to(dtype)), half, rtol=1e-4, atol=1e-5)
 
 
+def test_dice_of_every_class_leaves_ignored_voxels_out():
+    probabilities = torch.tensor([0.9, 0.6, 0.2, 0.5]).view(1, 1, 4, 1)
+    probabilities = torch.cat((probabilities, 1 - probabilities), 1)
+    classes = torch.tensor([0, 1, 1, 9]).view(1, 4, 1)
+    expected = soft_dice(probabilities[:, :, :3], classes[:, :3])
+    torch.testing.assert_close(soft_dice(probabilities, classes, ignore=9), expected)
+
+
 def test_where_nothing_is_judged_there_is_no_gradient_and_no_nan():
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
     SegmentationLoss()(logits, torch.full((1, 4, 4), 255)).backward()
