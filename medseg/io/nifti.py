@@ -291,7 +291,8 @@ def _qform(header: nib.Nifti1Header, mm_per_unit: float) -> NDArray[np.float64] 
     mended["pixdim"][1:4] = np.where(steps == 0, 1, steps)
     mended["pixdim"][0] = -1 if mended["pixdim"][0] < 0 else 1
     try:
-        affine = mended.get_qform().astype(np.float64)
+        with np.errstate(invalid="ignore"):  # quaternions of damaged headers
+            affine = mended.get_qform().astype(np.float64)
     except (ValueError, nib.spatialimages.HeaderDataError):
         return None
     return _usable(affine, mm_per_unit)

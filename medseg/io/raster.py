@@ -33,7 +33,10 @@ _GREY_MODES = frozenset({"1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _COLOUR_MODES = frozenset({"LA", "RGB", "RGBA", "RGBX", "YCbCr", "P", "PA"})
 _EXIF_ORIENTATION = 274
 _PNG_SIGNATURE_BYTES = 8
-_DAMAGE = (SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, struct.error, zlib.error)
+_DAMAGE = (
+    *(SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
+    *(AssertionError, AttributeError, struct.error, zlib.error),
+)
 """What the libraries raise on bytes that are not as the format has them."""
 
 _GOLDEN_RATIO = 0.618034
@@ -125,12 +128,11 @@ def _opened(path: Path) -> Iterator[Image.Image | None]:
         _check_png_chunks(path)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # oddities of metadata that nobody here reads
             # Above Pillow's limit it only warns, up to twice the limit: an error here, at the limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-            picture = Image.open(path)
-        with picture:
-            yield picture
+            with Image.open(path) as picture:
+                yield picture
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"{path} has more than the {Image.MAX_IMAGE_PIXELS:,} pixels that are read from a picture at once. "

@@ -162,6 +162,8 @@ def _expected(element: str, sizes: tuple[int, ...], n_channels: int) -> int | No
 
 def _beside(path: Path, name: str) -> Path:
     """The data file that a header names: one file, in the header's folder or below it."""
+    if "\0" in name:
+        raise InputError(f"{path} has a damaged header: the name of its data file holds a null byte.")
     if name.upper().startswith("LIST") or "%" in name:
         raise InputError(f"{path} keeps its voxels in several files; convert it to a single .mha or .nrrd file.")
     folder = path.parent.resolve()
