@@ -17,7 +17,6 @@ from medseg._version import __version__
 
 if TYPE_CHECKING:
     from medseg import metrics
-    from medseg.api import train
     from medseg.core.errors import InputError, MachineError, MedsegError, ModelError, PlanError, UsageError
     from medseg.core.geometry import Geometry
     from medseg.core.labels import Labels
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from medseg.evaluate import evaluate
     from medseg.io import ReadOptions, read, read_labels, write
     from medseg.predict import Prediction, Predictor
+    from medseg.train import train
 
 _HOMES = {
     "Geometry": "medseg.core.geometry",
@@ -40,10 +40,8 @@ _HOMES = {
     "ReadOptions": "medseg.io",
     "UsageError": "medseg.core.errors",
     "Volume": "medseg.core.volume",
-    "evaluate": "medseg.evaluate",
     "read": "medseg.io",
     "read_labels": "medseg.io",
-    "train": "medseg.api",
     "write": "medseg.io",
 }
 
@@ -72,8 +70,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  each name has its own type, declared above
-    if name == "metrics":
-        return import_module("medseg.metrics")
+    if name in ("evaluate", "metrics", "train"):
+        # Rooms; two of them have the name of their verb and can be called (decision 0007).
+        return import_module(f"medseg.{name}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'medseg' has no attribute '{name}'")

@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from medseg._version import __version__
@@ -26,6 +25,9 @@ __all__ = ["app", "main"]
 
 DEFECT = 70
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+_WrongUse: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+"""What typer raises of a wrong command line: click's exception, which newer releases of typer carry in themselves."""
 
 app = typer.Typer(
     name="medseg",
@@ -71,15 +73,13 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = typer.main.get_command(app).main(list(arguments), prog_name="medseg", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as end:
+    except typer.Exit as end:
         return end.exit_code
-    except click.exceptions.NoArgsIsHelpError as help_wanted:
-        print(help_wanted.format_message())
-        return 2
-    except click.ClickException as wrong:
-        return _say(_click_sentence(wrong), 2)
-    except (click.exceptions.Abort, KeyboardInterrupt) as stop:
-        return _say("Stopped.", 143 if isinstance(stop, Terminated) else 130)
+    except _WrongUse as wrong:
+        return _say(_sentence_of(wrong), 2)
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        # Typer turns a KeyboardInterrupt into its own Abort; where that came from is its context.
+        return _say("Stopped.", 143 if Terminated in (type(stop), type(stop.__context__)) else 130)
     except MedsegError as error:
         _trace_if_wanted(arguments)
         return _say(str(error), error.exit_code)
@@ -101,10 +101,14 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
-def _click_sentence(wrong: click.ClickException) -> str:
+def _sentence_of(wrong: Exception) -> str:
+    """What typer says of a wrong command line, as one sentence; of none at all it shows the help instead."""
+    message = str(getattr(wrong, "format_message", wrong.__str__)()).strip()
+    if type(wrong).__name__ == "NoArgsIsHelpError":
+        return message
     context = getattr(wrong, "ctx", None)
     where = f" (see medseg {context.info_name} --help)" if context is not None and context.parent else ""
-    return wrong.format_message().rstrip(".") + where + "."
+    return message.rstrip(".") + where + "."
 
 
 def _os_error(error: OSError, arguments: Sequence[str]) -> int:

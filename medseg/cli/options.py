@@ -11,10 +11,7 @@ import typer
 
 from medseg.core.errors import UsageError
 
-__all__ = ["Shared", "parse_bytes", "parse_pairs", "parse_seconds", "shared_options"]
-
-_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+__all__ = ["Shared", "parse_pairs", "shared_options"]
 
 _option = functools.partial(typer.Option, rich_help_panel="Shared options")
 
@@ -79,6 +76,8 @@ def _signature(
     ] = None,
 ) -> Shared:
     """The shared options as typer shall see them, and as one value."""
+    from medseg.config.units import parse_bytes
+
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         raise UsageError(f"--device {device!r} is not known: use auto, cpu, cuda, cuda:N (one GPU) or mps.")
     return Shared(
@@ -87,7 +86,7 @@ def _signature(
         json=json_lines,
         device=device,
         jobs=jobs,
-        max_memory_bytes=None if max_memory is None else parse_bytes(max_memory),
+        max_memory_bytes=None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
         seed=seed,
         read=parse_pairs(read or [], "--read"),
     )
@@ -110,32 +109,6 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what inspect looks for
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapper
-
-
-def parse_seconds(text: str, option: str) -> float:
-    """A duration such as "90s", "15m", "2h", "1h30m" in seconds.
-
-    >>> parse_seconds("1h30m", "--budget")
-    5400.0
-    """
-    pattern = r"(\d+(?:\.\d+)?)\s*([smhd])"
-    cleaned = text.strip().lower()
-    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in re.findall(pattern, cleaned))
-    if re.sub(pattern, "", cleaned).strip() or seconds <= 0:
-        raise UsageError(f"{option} {text!r} is no duration: write 90s, 15m, 2h or 1h30m.")
-    return seconds
-
-
-def parse_bytes(text: str) -> int:
-    """An amount of memory such as "8G" or "500M" in bytes.
-
-    >>> parse_bytes("2G")
-    2147483648
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
-    if not found or float(found[1]) <= 0:
-        raise UsageError(f"--max-memory {text!r} is no amount of memory: write 8G or 500M.")
-    return int(float(found[1]) * _UNITS_BYTES[found[2].upper()])
 
 
 def parse_pairs(pairs: list[str], option: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medseg.cli.options import Shared, parse_seconds, shared_options
+from medseg.cli.options import Shared, shared_options
 from medseg.core.errors import UsageError
 from medseg.core.events import Event, Finished
 
@@ -62,6 +62,7 @@ def command(
         raise UsageError("medseg train needs a folder for the run: give -o RUN (or --dry-run to see the plan only).")
     if resume and (config or set_):
         raise UsageError("A run keeps its configuration: --resume goes without --config and --set.")
+    from medseg.config.units import parse_seconds
     from medseg.train.setup import TrainOptions
 
     options = TrainOptions(
@@ -82,10 +83,10 @@ def command(
 
 def _train(data: Path, out: Path, options: "TrainOptions", shared: Shared) -> None:
     from medseg.cli.screen import StopSwitch, console, duration, follow
-    from medseg.train.run import train
+    from medseg.train.run import run
 
     with StopSwitch().armed() as stop:
-        finished = follow(train(data, out, options, stop), shared)
+        finished = follow(run(data, out, options, stop), shared)
     if finished is None:
         return
     if finished.summary.get("interrupted"):

@@ -19,6 +19,9 @@ __all__ = ["LARGEST_VALUE", "Labels"]
 LARGEST_VALUE = 65_535
 """The largest value of a label: label maps are at most uint16."""
 
+MOST_CLASSES = 255
+"""So many classes can be learnt, background included: class indices are uint8, and 255 stands for what is ignored."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -95,21 +98,23 @@ class Labels:
         known = {*self.classes, self.ignore}
         return {int(v): int(n) for v, n in zip(found, counts, strict=True) if int(v) not in known}
 
-    def to_classes(self, array: NDArray[np.integer], ignore_as: int = 255) -> NDArray[np.uint8] | NDArray[np.int32]:
-        """Values → class indices 0…K-1 (uint8; int32 from 255 classes on); the ignore value becomes `ignore_as`.
+    def to_classes(self, array: NDArray[np.integer], ignore_as: int = 255) -> NDArray[np.uint8]:
+        """Values → class indices 0…K-1, uint8; the ignore value becomes `ignore_as`.
 
         Raises:
-            InputError: `array` holds a value that is no label's.
+            InputError: `array` holds a value that is no label's, or there are more than 254 labels.
         """
+        if len(self.classes) > MOST_CLASSES:
+            found, most = len(self.classes) - 1, MOST_CLASSES - 1
+            raise InputError(f"There are {found} label values; medseg learns at most {most}.")
         unknown = self.unknown_in(array)
         if unknown:
             listed = ", ".join(f"{value} ({count} voxels)" for value, count in list(unknown.items())[:5])
             raise InputError(f"Values that no label declares: {listed}. Declare them or correct the label map.")
-        dtype = np.uint8 if len(self.classes) < 255 else np.int32
         known = np.array([*self.classes] + ([] if self.ignore is None else [self.ignore]))
-        index = np.array([*range(len(self.classes))] + ([] if self.ignore is None else [ignore_as]), dtype)
+        index = np.array([*range(len(self.classes))] + ([] if self.ignore is None else [ignore_as]), np.uint8)
         order = np.argsort(known)
-        classes: NDArray[Any] = index[order][np.searchsorted(known[order], array)]
+        classes: NDArray[np.uint8] = index[order][np.searchsorted(known[order], array)]
         return classes
 
     def from_classes(self, classes: NDArray[np.integer]) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -42,8 +42,10 @@ class Schedule(BaseModel):
     arithmetic: Literal["float32", "bfloat16", "float16"]
     memory_format: Literal["channels_first", "channels_last"]
     device: str
-    seconds_per_step: float | None = None
-    step_gflop: float | None = None
+    seconds_per_step: float = Field(gt=0)
+    seconds_a_case: float = Field(0.0, ge=0)
+    """What it took to read, predict and judge a held-out case; 0 where none is held out."""
+    step_gflop: float = Field(ge=0)
     budget_s: float | None = None
 
 

@@ -291,12 +291,12 @@ class _Sizer:
         least = LEAST_PATCH[len(sides)]
         while True:
             network = self._network(sides, spacing)
-            patch = round_up(sides, self._divisor(network))
+            patch = round_up(sides, network.divisor)
             if self._affordable(patch, 2, network) or all(n <= least for n in sides):
                 return patch
             shrinkable = [axis for axis, n in enumerate(sides) if n > least]
             axis = max(shrinkable, key=lambda a: (sides[a] / shape[a], sides[a] * spacing[a]))
-            sides[axis] = max(least, min(sides[axis] - 1, patch[axis] - self._divisor(network)[axis]))
+            sides[axis] = max(least, min(sides[axis] - 1, patch[axis] - network.divisor[axis]))
 
     def _batch(self, patch: Sequence[int], network: NetworkSpec) -> int:
         batch = 2
@@ -310,9 +310,6 @@ class _Sizer:
             step_gflop(network, patch, batch) <= slack * self.allowed_gflop
             and memory_gib <= MEMORY_SHARE * self.device.memory_gib
         )
-
-    def _divisor(self, network: NetworkSpec) -> tuple[int, ...]:
-        return network.divisor if network.name == "unet" else tuple(max(d, 32) for d in network.divisor)
 
     def _network(self, patch: Sequence[int], spacing: Sequence[float]) -> NetworkSpec:
         wanted = self.config.network

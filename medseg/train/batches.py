@@ -22,7 +22,7 @@ from medseg.train.cache import Cache, CachedCase
 __all__ = ["PatchBatches", "step_generator"]
 
 Batch = tuple[Tensor, Tensor]
-"""Images float32 (batch, channels, *patch) and class indices uint8 or int32 (batch, *patch)."""
+"""Images float32 (batch, channels, *patch) and class indices uint8 (batch, *patch)."""
 
 
 class PatchBatches(Dataset[Batch]):

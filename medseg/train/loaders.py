@@ -85,7 +85,7 @@ class MedsegReader(ImageReader):
 
 
 def load_image() -> LoadImage:
-    """MONAI's loader, to be called with a path and a `MedsegReader`: a reader named at the call may refuse in its words.
+    """MONAI's loader, to be called with a path and a `MedsegReader`, whose refusals then come through as they are.
 
     MONAI sets up all its own readers whatever it is asked for, and one of them complains of a package that it would
     like to have; nobody who trains needs to read that.

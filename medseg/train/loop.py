@@ -40,6 +40,8 @@ class Race:
     steps_an_epoch: int
     step: int = 0
     training_s: float = 0.0
+    paused_s: float = 0.0
+    """Seconds between steps that are planned for elsewhere (validations on the way); whoever pauses adds them."""
     corrections: tuple[Correction, ...] = ()
 
     @property
@@ -155,16 +157,19 @@ def fit(
     """
     losses: list[Tensor] = []
     norms: list[float] = []
-    started_at, fresh_s, diverging = race.step, 0.0, 0
+    first_step, begun_s, paused_before_s, diverging = race.step, clock(), race.paused_s, 0
+
+    def seconds_per_step() -> float:
+        """What a step has taken so far, with the saving and drawing between steps, but without pauses."""
+        return (clock() - begun_s - race.paused_s + paused_before_s) / (race.step - first_step)
+
     waiting = iter(batches)
     while race.step < race.steps:
-        begun = clock()
+        step_begun_s = clock()
         rate = learning_rate(race.done, learner.training)
         loss, norm = learner.learn(next(waiting), race.step, rate)
         race.step += 1
-        spent = clock() - begun
-        race.training_s += spent
-        fresh_s += spent
+        race.training_s += clock() - step_begun_s
         losses.append(loss)
         norms.append(norm)
         diverging = 0 if math.isfinite(norm) else diverging + 1
@@ -174,8 +179,8 @@ def fit(
                 f"(step {race.step}). Lower training.learning_rate (now {rate:.1e}) or look at the intensities."
             )
         if end_s is not None and race.step in _check_points(race):
-            yield from _correct(race, fresh_s / (race.step - started_at), clock(), end_s(race.done))
-        remaining = (race.steps - race.step) * fresh_s / (race.step - started_at)
+            yield from _correct(race, seconds_per_step(), clock(), end_s(race.done))
+        remaining = (race.steps - race.step) * seconds_per_step()
         shown = float(loss) if learner.device.type == "cpu" else None
         yield StepEnded(race.step, race.steps, shown, clock(), remaining)
         if race.step % race.steps_an_epoch == 0 or race.step == race.steps:

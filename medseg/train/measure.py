@@ -108,7 +108,7 @@ def _batch(plan: Plan) -> Batch:
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(plan.batch, len(plan.channels), *plan.patch, generator=generator)
     classes = torch.randint(0, plan.network.n_classes, (plan.batch, *plan.patch), generator=generator)
-    return image, classes.to(torch.uint8 if plan.network.n_classes < 255 else torch.int32)
+    return image, classes.to(torch.uint8)
 
 
 def _seconds(run: Callable[[], object]) -> float:

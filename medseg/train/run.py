@@ -1,6 +1,6 @@
 """`medseg train` as a story: look, plan, prepare, measure, race, validate, keep.
 
-`train` is a generator of events; where its files lie is `folder`'s affair. A run can die at any moment: what is on disk
+`run` is a generator of events; where its files lie is `folder`'s affair. A run can die at any moment: what is on disk
 is whole, and `TrainOptions.resume` goes on from the last checkpoint with the batches that it would have seen.
 """
 
@@ -16,8 +16,8 @@ import torch
 from medseg.core.events import EpochEnded, Event, Finished, Noted, Planned, StepEnded, Validated, Warned, record
 from medseg.io.files import write_json
 from medseg.model import ModelInfo, save_model
-from medseg.nn.summary import summarise
-from medseg.plan.plan import Correction, Schedule
+from medseg.plan.cost import step_gflop
+from medseg.plan.plan import Correction, Plan, Schedule
 from medseg.predict.arithmetic import Arithmetic
 from medseg.predict.predictor import Predictor
 from medseg.train.batches import PatchBatches
@@ -33,7 +33,7 @@ from medseg.train.schedule import augmentation_strength, steps_within
 from medseg.train.setup import Setup, TrainOptions, refuse_wrong_folder, resume, set_up, write_setup
 from medseg.train.validation import seconds_a_case, validate_all, validate_some
 
-__all__ = ["train"]
+__all__ = ["run"]
 
 WRITING_S = 3.0
 """Seconds of a budget that are kept for saving the model and drawing the last curves."""
@@ -50,7 +50,7 @@ CURVES_EVERY_S = 30.0
 Stop = Callable[[], bool]
 
 
-def train(data: Path, out: Path, options: TrainOptions, stop: Stop = lambda: False) -> Iterator[Event]:
+def run(data: Path, out: Path, options: TrainOptions, stop: Stop = lambda: False) -> Iterator[Event]:
     """Train one fold on a data set.
 
     Args:
@@ -211,10 +211,19 @@ def _scheduled(setup: Setup, clock: Callable[[], float]) -> Generator[Event, Non
         device=str(setup.device),
         seconds_per_step=round(measured.seconds_per_step, 4),
         seconds_a_case=round(case_s, 3),
-        step_gflop=round(3 * setup.plan.batch * summarise(setup.plan.network, setup.plan.patch).forward_gflop, 3),
+        step_gflop=round(_step_gflop(setup.plan), 3),
         budget_s=setup.budget_s,
     )
     return replace(setup, plan=setup.plan.model_copy(update={"schedule": schedule}))
+
+
+def _step_gflop(plan: Plan) -> float:
+    """GFLOP of a step; a profile of the network takes seconds to load, so ours is reckoned by the formula."""
+    if plan.network.name == "unet" and not plan.network.residual:
+        return step_gflop(plan.network, plan.patch, plan.batch)
+    from medseg.nn.summary import summarise
+
+    return 3 * plan.batch * summarise(plan.network, plan.patch).forward_gflop
 
 
 def _end_s(setup: Setup, case_s: float) -> float:
@@ -270,7 +279,9 @@ def _epoch_ended(run: _Run, event: EpochEnded) -> Generator[Event, None, EpochEn
     validated = sum(1 for row in run.history if row.validation_dice is not None)
     due = int(run.race.done * run.setup.config.training.validations) > validated
     if due and run.quick_cases and run.race.step < run.race.steps:
+        begun = run.clock()
         result = yield from validate_some(run.predictor(), run.setup, run.quick_cases)
+        run.race.paused_s += run.clock() - begun
         yield Validated(run.race.step, len(run.quick_cases), result.dice, result.dice_by_label, final=False)
         event = replace(event, validation_dice=result.dice)
     run.history.append(event)

@@ -1,0 +1,152 @@
+"""Every way to end: the exit code, one sentence on standard error, no traceback."""
+
+import errno
+import json
+import subprocess
+import sys
+
+import pytest
+
+from medseg.cli import app
+from medseg.core.errors import InputError, MachineError, PlanError, UsageError
+
+
+def run(capsys, *arguments):
+    code = app.run([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return code, out, err
+
+
+def raising(monkeypatch, error):
+    def work(*_, **__):
+        raise error
+
+    monkeypatch.setattr("medseg.sample.make_sample", work)
+
+
+def test_help_does_not_load_torch_nor_anything_else_heavy():
+    code = (
+        "import sys\nfrom medseg.cli.app import run\nassert run(['--help']) == 0\n"
+        "heavy = {'torch', 'monai', 'numpy', 'scipy', 'nibabel', 'SimpleITK', 'pydicom', 'matplotlib', 'pydantic'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_import_medseg_loads_neither_torch_nor_monai():
+    code = "import sys, medseg\nmedseg.Geometry, medseg.MedsegError\nassert not {'torch', 'monai'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_is_public_is_there():
+    import medseg
+
+    for name in medseg.__all__:
+        assert getattr(medseg, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = medseg.nonsense
+
+
+def test_the_verbs_are_those_of_the_contract(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(verb in out for verb in ("train", "predict", "evaluate", "sample"))
+
+
+def test_version(capsys):
+    code, out, _ = run(capsys, "--version")
+    assert (code, out.split()[0]) == (0, "medseg")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UsageError("Wrong."), 2), (InputError("Bad."), 3), (PlanError("No."), 3), (MachineError("Full."), 4)],
+)
+def test_each_branch_of_errors_has_its_exit_code(capsys, monkeypatch, tmp_path, error, code):
+    raising(monkeypatch, error)
+    assert run(capsys, "sample", tmp_path / "s")[::2] == (code, f"{error}\n")
+
+
+def test_a_full_disk_is_one_sentence(capsys, monkeypatch, tmp_path):
+    raising(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "mask.nii.gz"))
+    code, _, err = run(capsys, "sample", tmp_path / "s")
+    assert code == 4
+    assert err == "mask.nii.gz: the disk is full. Free some space and run the command again.\n"
+
+
+def test_no_memory_is_one_sentence(capsys, monkeypatch, tmp_path):
+    raising(monkeypatch, MemoryError())
+    code, _, err = run(capsys, "sample", tmp_path / "s")
+    assert code == 4
+    assert "memory" in err
+
+
+def test_ctrl_c_and_sigterm_have_their_codes(capsys, monkeypatch, tmp_path):
+    raising(monkeypatch, KeyboardInterrupt())
+    assert run(capsys, "sample", tmp_path / "s")[0] == 130
+    raising(monkeypatch, app.Terminated())
+    assert run(capsys, "sample", tmp_path / "s")[0] == 143
+
+
+def test_a_defect_is_one_line_and_a_file_with_the_traceback(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    raising(monkeypatch, ZeroDivisionError("division by zero"))
+    code, _, err = run(capsys, "sample", tmp_path / "s")
+    assert code == 70
+    assert err.count("\n") == 1
+    (report,) = tmp_path.glob("medseg-defect-*.txt")
+    assert str(report) in err
+    assert "ZeroDivisionError: division by zero" in report.read_text()
+
+
+def test_verbose_twice_shows_the_traceback(capsys, monkeypatch, tmp_path):
+    raising(monkeypatch, InputError("Bad."))
+    assert app.run(["sample", str(tmp_path / "s"), "-vv"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train"], "Missing argument 'DATA'"),
+        (["train", "nowhere", "-o", "run"], "nowhere"),
+        (["train", "nowhere"], "give -o RUN"),
+        (["train", "nowhere", "-o", "run", "--budget", "soon"], "is no duration"),
+        (["train", "nowhere", "-o", "run", "--fold", "first"], "is no fold"),
+        (["train", "nowhere", "-o", "run", "-c", "unet3"], "unet3d"),
+        (["train", "nowhere", "-o", "run", "--set", "training.learnig_rate=1"], "training.learning_rate"),
+        (["train", "nowhere", "-o", "run", "--set", "training.ema=2"], "training.ema"),
+        (["train", "nowhere", "-o", "run", "--bogus"], "--bogus"),
+        (["predict", "nowhere.nii.gz", "-m", "model", "-o", "out"], "nowhere.nii.gz does not exist"),
+        (["evaluate", "nowhere", "neither"], "neither does not exist"),
+        (["evaluate", "nowhere"], "--pairs"),
+        (["evaluate", "a", "b", "--metrics", "dise"], "dice"),
+        (["evaluate", "a", "b", "--fail-under", "dice"], "METRIC=NUMBER"),
+        (["nonsense"], "nonsense"),
+        (["predict", "x", "-m", "m", "-o", "o", "--read", "geometri=sform"], "geometry"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_names_the_thing(capsys, monkeypatch, tmp_path, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, *arguments)
+    assert code == 2, err
+    assert says in err
+    assert list(tmp_path.iterdir()) == [], "wrong use leaves nothing behind"
+
+
+def test_presets_are_listed_with_their_purpose(capsys):
+    code, out, _ = run(capsys, "train", "--list-presets")
+    assert code == 0
+    assert {line.split()[0] for line in out.splitlines()} >= {"unet2d", "unet3d", "unet-classic"}
+
+
+def test_json_is_one_object_a_line_and_the_screen_is_elsewhere(capsys, tmp_path):
+    code, out, _ = run(capsys, "sample", tmp_path / "s", "--json")
+    assert code == 0
+    events = [json.loads(line) for line in out.splitlines()]
+    assert events[-1]["event"] == "finished"
+
+
+def test_quiet_says_nothing(capsys, tmp_path):
+    assert run(capsys, "sample", tmp_path / "s", "-q") == (0, "", "")
