@@ -58,8 +58,8 @@ def _root(
     """Train a U-Net on scans and masks, predict masks for new scans, and judge them against ground truth."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, on its way up like a Ctrl-C."""
+class Terminated(BaseException):
+    """SIGTERM, on its way up like a Ctrl-C, but not taken for one by typer."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -77,9 +77,10 @@ def run(arguments: Sequence[str]) -> int:
         return end.exit_code
     except _WrongUse as wrong:
         return _say(_sentence_of(wrong), 2)
-    except (typer.Abort, KeyboardInterrupt) as stop:
-        # Typer turns a KeyboardInterrupt into its own Abort; where that came from is its context.
-        return _say("Stopped.", 143 if Terminated in (type(stop), type(stop.__context__)) else 130)
+    except Terminated:
+        return _say("Stopped.", 143)
+    except (typer.Abort, KeyboardInterrupt):
+        return _say("Stopped.", 130)
     except MedsegError as error:
         _trace_if_wanted(arguments)
         return _say(str(error), error.exit_code)

@@ -184,7 +184,7 @@ def test_what_medseg_did_not_expect_is_a_row_too_and_keeps_its_traceback():
 
 def test_facts_and_options_can_be_sent_to_another_process():
     facts = measure(Pair("a", Path("none.nii"), Path("none.nii")), LIVER, EVERYTHING)
-    assert pickle.loads(pickle.dumps((facts, EVERYTHING)))[0].outcome == "no_reference"  # noqa: S301  our own bytes
+    assert pickle.loads(pickle.dumps((facts, EVERYTHING)))[0].outcome == "no_reference"
 
 
 def test_two_voxels_in_a_sheared_grid_are_as_far_apart_as_the_affine_says():
