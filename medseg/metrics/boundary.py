@@ -5,8 +5,8 @@ the mask and what is not the mask, weighed by the face's area. On a grid of one 
 of a voxel *edge*, weighed by its length: a picture has no faces towards its front and back. Outside of the array is
 background, so a mask at the border has a closed boundary. Everything goes through the affine: an oblique or sheared
 grid is right. Face centres were chosen by measurement: over turned ellipsoids they come closest to the continuous
-surface; voxel centres weigh a thick slice's face like a thin one's, and exact nearest points on rough voxel surfaces are
-too near. Another kind of element would be another function that makes a `Boundary`.
+surface; voxel centres weigh a thick slice's face like a thin one's, and exact nearest points on rough voxel surfaces
+are too near. Another kind of element would be another function that makes a `Boundary`.
 
 Both directed sets of distances are computed once (`surface_distances`); every figure is then read from them. What a
 definition leaves undefined is NaN: that one boundary is empty is a fact, what it costs is decided elsewhere. The module
