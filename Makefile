@@ -3,7 +3,7 @@
 #
 # Variables:  PYTHON    which interpreter makes the environment      make demo PYTHON=python3.12
 #             VENV      where the environment lies                   make test VENV=/tmp/medseg-env
-#             PIP_ARGS  passed on to pip install                     make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+#             PIP_ARGS  passed on to pip install                     make demo PIP_ARGS="--extra-index-url ADDRESS" (say, of CPU-only wheels of torch)
 #             BUDGET    how long the demo trains                     make demo BUDGET=10m
 # Works with GNU make 3.81 (macOS) and a POSIX shell.
 
@@ -64,7 +64,7 @@ $(VENV)/.medseg-installed-dev: $(RECIPE) | python
 SAY_DOWNLOAD = \
 	echo "   pip fetches about 300 MB (190 MB of it a CPU-only torch) in 2 to 5 minutes; they take 1.7 GB of disk."; \
 	echo "   On Linux, torch from the default index comes with CUDA: about 3 GB. Without a GPU, stop here and say"; \
-	echo "   make $(MAKECMDGOALS) PIP_ARGS=\"--extra-index-url https://download.pytorch.org/whl/cpu\""
+	echo "   make $(MAKECMDGOALS) PIP_ARGS=\"--extra-index-url ADDRESS\" with that of PyTorch's CPU-only wheels"
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -285,7 +285,7 @@ def _stomach(points: Field, patient: Patient, cavity: Field, domes: Field) -> It
 def _beans(points: Field, patient: Patient) -> tuple[Field, Field]:
     """The outlines of the right and left kidney with what fills their hilum: bent, leaning, the right one lower."""
     right, left = (
-        ellipsoid(_beside_spine(points, patient, side), (2, 0, 0), np.array((14, 13.5, 25)) * patient.sizes[side])
+        ellipsoid(_beside_spine(points, patient, side), (2, 0, 0), np.array((16, 15.5, 28)) * patient.sizes[side])
         for side in ("right kidney", "left kidney")
     )
     return right, left
@@ -295,7 +295,7 @@ def _beside_spine(points: Field, patient: Patient, side: str) -> Field:
     """Coordinates of one kidney: first axis away from the spine, third along the bent, leaning organ."""
     moved = points - patient.shifts_mm[side][:, None, None, None]
     sign, height = (1, -26) if side == "right kidney" else (-1, -18)
-    u, v, w = sign * moved[0] - 31, moved[1] + 17, moved[2] - height
+    u, v, w = sign * moved[0] - 33, moved[1] + 16, moved[2] - height
     return np.stack((u + 0.25 * w + 0.012 * w**2, v + 0.15 * w, w))
 
 
@@ -303,7 +303,7 @@ def _kidneys(points: Field, patient: Patient, beans: tuple[Field, Field], grain:
     """Beans in a capsule of fat, each with a hilum that faces the spine and holds fat."""
     for side, bean in zip(("right kidney", "left kidney"), beans, strict=True):
         place = _beside_spine(points, patient, side)
-        hilum = ellipsoid(place, (-10, 3, 0), (9, 5, 9))
+        hilum = ellipsoid(place, (-12, 3, 0), (9, 5, 9))
         pelvis = ellipsoid(place, (-4, 1, 0), (6, 3.5, 10))
         yield Layer(bean - 3.5, _FAT_HU)
         yield Layer(difference(bean, hilum, pelvis, blend_mm=3), patient.contrast.kidneys + 5 * grain, _KIDNEYS)

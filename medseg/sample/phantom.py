@@ -26,6 +26,9 @@ SERIES_NUMBER = 18
 
 _SLICES_MM = (1.8, 2.0, 2.5, 3.0)
 
+_PHASES = (0, 1, 2, 1, 2)
+"""Contrast: none, arterial, venous, arterial, venous."""
+
 _AXIAL = Reorientation((0, 1, 2), (True, True, False))
 """First axis to the left, second to the back, third to the head: rows, columns and slices of an axial CT series."""
 
@@ -45,8 +48,8 @@ def make_phantom(number: int, seed: int = 0) -> Phantom:
     series = number == SERIES_NUMBER
     rng = np.random.default_rng((seed, number))
     axes = AXES[np.random.default_rng(seed).permutation(len(AXES))[number % len(AXES)]]
-    tilt_deg = float(rng.uniform(3, 9)) if number % 5 in (0, 2) and not series else 0.0
+    tilt_deg = float(rng.uniform(3, 9)) if number % 3 == 0 and not series else 0.0
     scanner = Scanner.draw(rng, _AXIAL if series else axes, tilt_deg, _SLICES_MM[number % len(_SLICES_MM)])
-    patient = Patient.draw(rng, phase=number % 3)
+    patient = Patient.draw(rng, phase=_PHASES[number % len(_PHASES)])
     true_hu, labels = paint(rng, patient, scanner.geometry)
     return Phantom(f"phantom_{number:02}", scanner.geometry, scanner.scan(rng, true_hu), labels)

@@ -150,7 +150,7 @@ def fit(
             where the number of steps was given and time is free.
 
     Yields:
-        `StepEnded` after each step, `EpochEnded` after each `steps_an_epoch`, `Warned` for each correction.
+        `StepEnded` after each step, before it `EpochEnded` where one has ended, and `Warned` for each correction.
 
     Raises:
         InputError: Training has diverged.
@@ -181,8 +181,6 @@ def fit(
         if end_s is not None and race.step in _check_points(race):
             yield from _correct(race, seconds_per_step(), clock(), end_s(race.done))
         remaining = (race.steps - race.step) * seconds_per_step()
-        shown = float(loss) if learner.device.type == "cpu" else None
-        yield StepEnded(race.step, race.steps, shown, clock(), remaining)
         if race.step % race.steps_an_epoch == 0 or race.step == race.steps:
             yield EpochEnded(
                 epoch=math.ceil(race.step / race.steps_an_epoch),
@@ -194,6 +192,8 @@ def fit(
                 elapsed_s=clock(),
             )
             losses, norms = [], []
+        shown = float(loss) if learner.device.type == "cpu" else None
+        yield StepEnded(race.step, race.steps, shown, clock(), remaining)
 
 
 def _check_points(race: Race) -> set[int]:
@@ -204,12 +204,11 @@ def _correct(race: Race, seconds_per_step: float, elapsed_s: float, end_s: float
     steps = corrected_steps(race.step, race.steps, elapsed_s, seconds_per_step, end_s)
     if steps is None:
         return
-    word = "slower" if steps < race.steps else "faster"
+    planned, race.corrections = race.steps, (*race.corrections, Correction(at=race.step, steps=steps))
     yield Warned(
-        f"This machine is {word} than it was when the steps were counted ({seconds_per_step:.2f} s a step): "
-        f"{steps} steps instead of {race.steps}, so that training ends with its budget."
+        f"This machine is {'slower' if steps < planned else 'faster'} than it was when the steps were counted "
+        f"({seconds_per_step:.2f} s a step): {steps} steps instead of {planned}, so that training ends with its budget."
     )
-    race.corrections = (*race.corrections, Correction(at=race.step, steps=steps))
 
 
 def _optimizer(network: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:

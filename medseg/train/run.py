@@ -156,6 +156,8 @@ class _Run:
         return Predictor(self.setup.plan, [self.learner.ema], self.setup.device, arithmetic=self.learner.arithmetic)
 
     def save(self) -> None:
+        """Freeze the run as it is; the history first, since what a checkpoint does not cover is cut from it."""
+        write_history(self.folder.history, self.history)
         corrections = tuple((c.at, c.steps) for c in self.race.corrections)
         save_checkpoint(
             self.folder.checkpoint,

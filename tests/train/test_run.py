@@ -1,0 +1,251 @@
+"""The verb as a generator: what it writes, what it refuses, and that it can die at any moment."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from medseg import io
+from medseg.core.errors import InputError, UsageError
+from medseg.core.events import CaseFailed, EpochEnded, Finished, Planned, StepEnded, Validated, Warned
+from medseg.model import load_model
+from medseg.plan.plan import Plan
+from medseg.predict import Predictor
+from medseg.train.dry_run import DryRun, dry_run
+from medseg.train.run import run
+from medseg.train.setup import TrainOptions
+from tests.train.conftest import SMALL, write_balls
+
+TWO_EPOCHS = SMALL.model_copy(
+    update={
+        "training": SMALL.training.model_copy(
+            update={"epochs": 2, "arithmetic": "float32", "memory_format": "channels_last"}
+        )
+    }
+)
+OPTIONS = TrainOptions(config=TWO_EPOCHS, device="cpu")
+
+
+def weights(folder):
+    return load_model(folder).network(0).state_dict()
+
+
+def history(folder):
+    return list(csv.DictReader((folder / "fold_0/history.csv").read_text().splitlines()))
+
+
+def same_bits(left, right):
+    ours, theirs = weights(left), weights(right)
+    return all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.fixture(scope="module")
+def trained(balls, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    return folder, list(run(balls, folder, OPTIONS))
+
+
+def test_a_run_leaves_the_files_of_the_contract(trained):
+    folder, _ = trained
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names >= {
+        "config.yaml",
+        "plan.json",
+        "fingerprint.json",
+        "splits.json",
+        "model/model.json",
+        "model/fold_0.safetensors",
+        "model/README.md",
+        "fold_0/history.csv",
+        "fold_0/curves.png",
+        "fold_0/events.jsonl",
+        "fold_0/last.pt",
+        "fold_0/validation/metrics.csv",
+        "fold_0/validation/summary.json",
+    }
+    assert not (folder / "cache").exists(), "prepared cases go when the fold has ended"
+
+
+def test_a_run_says_what_it_does_in_order(trained):
+    _, events = trained
+    kinds = [type(event) for event in events]
+    assert kinds.index(Planned) < kinds.index(StepEnded) < kinds.index(EpochEnded)
+    assert isinstance(events[-2], Validated)
+    assert isinstance(events[-1], Finished)
+    assert [e.step for e in events if isinstance(e, StepEnded)] == list(range(1, 11))
+
+
+def test_the_last_validation_is_of_every_held_out_case_and_in_the_summary(trained):
+    folder, events = trained
+    (final,) = [e for e in events if isinstance(e, Validated) and e.final]
+    summary = json.loads((folder / "fold_0/validation/summary.json").read_text())
+    assert summary["headline"]["dice"] == pytest.approx(final.dice)
+    assert summary["n_cases"] == final.n_cases == len(list((folder / "fold_0/validation").glob("*.nii.gz")))
+    rows = history(folder)
+    assert float(rows[-1]["validation_dice"]) == pytest.approx(final.dice, abs=1e-5)
+    assert load_model(folder).plan.label_names.names == ("label 3", "label 7")
+
+
+def test_events_are_lines_of_json_without_the_steps(trained):
+    folder, _ = trained
+    lines = [json.loads(line) for line in (folder / "fold_0/events.jsonl").read_text().splitlines()]
+    assert {"planned", "epoch_ended", "validated", "finished"} <= {line["event"] for line in lines}
+    assert "step_ended" not in {line["event"] for line in lines}
+
+
+def test_the_model_predicts_with_the_labels_and_the_grid_of_the_files(trained, balls):
+    folder, _ = trained
+    volume = io.read(balls / "images" / "ball_0.nii.gz")
+    result = Predictor.load(folder, device="cpu")(volume)
+    assert result.labels.geometry == volume.geometry
+    assert set(result.labels.array.ravel().tolist()) <= {0, 3, 7}
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_others(trained, balls, tmp_path):
+    folder, _ = trained
+    list(run(balls, tmp_path / "again", OPTIONS))
+    assert same_bits(folder, tmp_path / "again")
+    other = replace(OPTIONS, config=TWO_EPOCHS.model_copy(update={"seed": 1}))
+    list(run(balls, tmp_path / "other", other))
+    assert not same_bits(folder, tmp_path / "other")
+
+
+@pytest.mark.parametrize("at", [1, 5, 7])
+def test_a_run_that_was_stopped_goes_on_to_the_very_same_model(trained, balls, tmp_path, at):
+    folder, _ = trained
+    seen = []
+
+    def stop():
+        return len(seen) >= at
+
+    for event in run(balls, tmp_path / "run", OPTIONS, stop):
+        seen += [event] if isinstance(event, StepEnded) else []
+    assert event.summary["interrupted"]
+    assert not (tmp_path / "run" / "model").exists()
+    rest = [e for e in run(balls, tmp_path / "run", replace(OPTIONS, resume=True)) if isinstance(e, StepEnded)]
+    assert [e.step for e in (*seen, *rest)] == list(range(1, 11))
+    assert same_bits(folder, tmp_path / "run")
+    assert [row["step"] for row in history(tmp_path / "run")] == ["5", "10"]
+
+
+def test_a_run_that_died_without_a_word_goes_on_from_its_last_checkpoint(trained, balls, tmp_path):
+    """A generator that is dropped is a process that was killed: nothing after its last event happens."""
+    folder, _ = trained
+    training = TWO_EPOCHS.training.model_copy(update={"checkpoint_every_s": 1e-6})
+    options = replace(OPTIONS, config=TWO_EPOCHS.model_copy(update={"training": training}))
+    work = run(balls, tmp_path / "run", options)
+    for event in work:
+        if isinstance(event, StepEnded) and event.step == 4:
+            break
+    del work
+    resumed = [e.step for e in run(balls, tmp_path / "run", replace(OPTIONS, resume=True)) if isinstance(e, StepEnded)]
+    assert resumed[0] in (4, 5)
+    assert same_bits(folder, tmp_path / "run")
+
+
+def test_a_run_that_died_before_its_first_checkpoint_starts_again(trained, balls, tmp_path):
+    folder, _ = trained
+    for event in run(balls, tmp_path / "run", OPTIONS):
+        if isinstance(event, Planned):
+            break
+    list(run(balls, tmp_path / "run", replace(OPTIONS, resume=True)))
+    assert same_bits(folder, tmp_path / "run")
+
+
+def test_another_fold_joins_the_run_and_its_model(trained, balls, tmp_path):
+    folder, _ = trained
+    shutil.copytree(folder, tmp_path / "run")
+    list(run(balls, tmp_path / "run", replace(OPTIONS, resume=True, fold=1)))
+    model = load_model(tmp_path / "run")
+    assert model.folds == ("fold_0", "fold_1")
+    assert (tmp_path / "run/fold_1/validation/summary.json").is_file()
+
+
+def test_training_on_all_cases_says_loudly_that_nothing_is_held_out(balls, tmp_path):
+    events = list(run(balls, tmp_path / "run", replace(OPTIONS, fold="all")))
+    assert any("held out" in e.text for e in events if isinstance(e, Warned))
+    assert not any(isinstance(e, Validated) for e in events)
+    assert load_model(tmp_path / "run").folds == ("fold_all",)
+
+
+def test_a_budget_becomes_steps_that_end_with_it(balls, tmp_path):
+    config = SMALL.model_copy(update={"training": SMALL.training.model_copy(update={"steps_an_epoch": 10})})
+    events = list(run(balls, tmp_path / "run", TrainOptions(config=config, device="cpu", budget_s=12.0)))
+    plan = Plan.model_validate_json((tmp_path / "run/plan.json").read_text())
+    assert plan.schedule.budget_s == 12
+    assert plan.schedule.steps >= 20
+    corrections = plan.schedule.corrections
+    assert events[-1].summary["steps"] == (corrections[-1].steps if corrections else plan.schedule.steps)
+
+
+def test_a_dry_run_measures_and_writes_nothing(balls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (found,) = [e for e in dry_run(balls, OPTIONS) if isinstance(e, DryRun)]
+    assert found.steps == 10
+    assert found.network.parameters > 0
+    assert found.plan["patch"] == [16, 16, 8]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_a_run_is_only_continued_when_asked_to(trained, balls):
+    folder, _ = trained
+    with pytest.raises(UsageError, match="already holds a run. Add --resume"):
+        list(run(balls, folder, OPTIONS))
+
+
+def test_resuming_where_there_is_no_run_is_refused(balls, tmp_path):
+    with pytest.raises(UsageError, match="holds no run to resume"):
+        list(run(balls, tmp_path / "nothing", replace(OPTIONS, resume=True)))
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(balls, tmp_path):
+    (tmp_path / "thesis.docx").write_text("years of work")
+    with pytest.raises(UsageError, match="is not empty and holds no run"):
+        list(run(balls, tmp_path, OPTIONS))
+
+
+def damaged(tmp_path):
+    folder = write_balls(tmp_path / "data", n=5)
+    path = folder / "images" / "ball_2.nii.gz"
+    path.write_bytes(path.read_bytes()[:200])
+    return folder
+
+
+def test_bad_cases_are_all_listed_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match=r"(?s)1 of 5 cases cannot be used:.*ball_2: .*--skip-bad"):
+        list(run(damaged(tmp_path), tmp_path / "run", OPTIONS))
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_cases_are_left_out_when_asked_to(tmp_path):
+    events = list(run(damaged(tmp_path), tmp_path / "run", replace(OPTIONS, skip_bad=True)))
+    assert [e.case for e in events if isinstance(e, CaseFailed)] == ["ball_2"]
+    splits = json.loads((tmp_path / "run/splits.json").read_text())
+    assert "ball_2" not in {case for part in splits["folds"] for cases in part.values() for case in cases}
+
+
+def test_cases_that_are_gone_stop_a_resume_by_name(trained, tmp_path):
+    folder, _ = trained
+    fewer = write_balls(tmp_path / "fewer", n=3)
+    with pytest.raises(InputError, match="3 cases of this run are no longer in"):
+        list(run(fewer, folder, replace(OPTIONS, resume=True, fold=1)))
+
+
+def test_python_trains_with_one_call(balls, tmp_path):
+    import medseg
+
+    heard = []
+    overrides = [
+        "plan.patch=[16,16,8]",
+        "plan.batch=2",
+        "network.features=[4,8]",
+        "training.epochs=1",
+        "training.steps_an_epoch=3",
+    ]
+    done = medseg.train(balls, tmp_path / "run", overrides=overrides, device="cpu", listener=heard.append)
+    assert done.summary["steps"] == 3
+    assert isinstance(heard[-1], Finished)
+    assert medseg.Predictor.load(done.model, device="cpu").plan.patch == (16, 16, 8)
