@@ -178,6 +178,18 @@ def test_a_slice_out_of_its_place_is_refused(tmp_path, change, sentence):
         io.read_geometry(tmp_path / "s")
 
 
+def test_a_slow_drift_is_refused(tmp_path):
+    """Each gap is within 1 % of the median, yet in the middle the slices lie a fifth of a step off their places."""
+
+    def change(k, slice_):
+        drift_mm = 0.024 * min(k, 40 - k)
+        slice_.ImagePositionPatient = [0, 0, f"{2.5 * k + drift_mm:.4f}"]
+
+    write_series(tmp_path / "s", np.zeros((41, 1, 1), np.uint16), change=change)
+    with pytest.raises(InputError, match=r"uneven slice distances \(2\.48 to 2\.52 mm\)"):
+        io.read_geometry(tmp_path / "s")
+
+
 def test_jitter_of_hundredths_is_no_unevenness(tmp_path):
     write_series(tmp_path / "s", STORED, change=move(2, (0, 0, 0.01)))
     assert io.read_geometry(tmp_path / "s")[0].spacing_mm[2] == pytest.approx(2.5)
