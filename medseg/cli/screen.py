@@ -119,7 +119,7 @@ class StopSwitch:
 def _listeners(shared: Shared) -> list[Listener]:
     listeners: list[Listener] = [_JsonLines()] if shared.json else []
     if shared.quiet:
-        return listeners
+        return [*listeners, _Failures()]
     out = console(shared)
     return [*listeners, _Display(out, shared) if out.is_terminal and not out.is_dumb_terminal else _Plain(out, shared)]
 
@@ -137,6 +137,14 @@ class _JsonLines(_Silent):
         print(json.dumps(record(event), ensure_ascii=False), flush=True)
 
 
+class _Failures(_Silent):
+    """What even a quiet command says."""
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, CaseFailed):
+            print(_line(event), file=sys.stderr)
+
+
 class _Plain(_Silent):
     """One line for what matters, and one a minute for what goes on."""
 
@@ -150,7 +158,6 @@ class _Plain(_Silent):
         line = _line(event)
         if line is not None:
             self._out.print(line, markup=False)
-            return
         going_on = _progress_line(event)
         now = time.monotonic()
         if going_on is not None and (now - self._said >= PLAIN_EVERY_S or self._verbose > 1):
@@ -174,6 +181,7 @@ class _Display:
         self._out = out
         self._verbose = shared.verbose
         self._tasks: dict[str, TaskID] = {}
+        self._latest: str | None = None
         self._progress: Progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -202,6 +210,8 @@ class _Display:
                 self._move("Predicting", done, total, case)
             case CaseScored(case=case, done=done, total=total):
                 self._move("Comparing", done, total, case)
+            case CaseFailed(case=case, done=done, total=total) if self._latest is not None:
+                self._move(self._latest, done, total, case)
             case _:
                 pass
         line = _line(event)
@@ -209,6 +219,7 @@ class _Display:
             self._progress.console.print(line, markup=False, style="yellow" if isinstance(event, Warned) else None)
 
     def _move(self, name: str, done: int, total: int, note: str = "") -> None:
+        self._latest = name
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=total, note=note)
         self._progress.update(self._tasks[name], completed=done, total=total, note=note)
@@ -223,6 +234,8 @@ def _line(event: Event) -> str | None:
             return f"Warning: {case}: {text}" if case else f"Warning: {text}"
         case CaseFailed(case=case, reason=reason):
             return f"Failed: {case}: {reason}"
+        case CasePredicted(case=case, status="predicted", warnings=warnings) if warnings:
+            return "\n".join(f"Warning: {case}: {text}" for text in warnings)
         case Planned(steps=steps, seconds_per_step=per_step, expected_s=expected):
             return f"{steps} steps of {per_step:.2f} s; the expected end is in {duration(expected)}."
         case Validated(step=step, dice=dice, n_cases=n, final=final):

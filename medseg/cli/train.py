@@ -73,6 +73,7 @@ def command(
         skip_bad=skip_bad,
         device=shared.device,
         threads=shared.jobs,
+        max_memory_bytes=shared.max_memory_bytes,
         used_s=time.monotonic() - STARTED_S,
     )
     if dry_run:

@@ -46,6 +46,7 @@ class TrainOptions:
         skip_bad: Leave bad cases out instead of stopping.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         threads: Threads of the CPU that training uses; None leaves it to torch.
+        max_memory_bytes: What a step may count on, at most; None leaves it to the device.
         used_s: Seconds of the budget that were gone before the call (starting up).
     """
 
@@ -56,6 +57,7 @@ class TrainOptions:
     skip_bad: bool = False
     device: str = "auto"
     threads: int | None = None
+    max_memory_bytes: int | None = None
     used_s: float = 0.0
 
 
@@ -91,6 +93,10 @@ def set_up(data: Path, options: TrainOptions) -> Generator[Event, None, Setup]:
     config = options.config
     device = resolve_device(options.device)
     read = ReadOptions.parse(config.data.read)
+    budget_s = options.budget_s
+    if budget_s is None and config.training.epochs is None:
+        budget_s = DEFAULT_BUDGET_S[device.type]
+    yield Noted(f"Training on {device} for {_amount(budget_s, config)}.")
     dataset = open_dataset(data, config.data)
     yield from (Noted(note) for note in dataset.notes)
     measured = yield from measure(dataset, read, seed=config.seed)
@@ -101,10 +107,10 @@ def set_up(data: Path, options: TrainOptions) -> Generator[Event, None, Setup]:
     yield from (Noted(note) for note in splits.notes)
     if not chosen.validation:
         yield Warned("No case is held out for validation: nothing will tell how good this model is.")
-    budget_s = options.budget_s
-    if budget_s is None and config.training.epochs is None:
-        budget_s = DEFAULT_BUDGET_S[device.type]
-    facts = DeviceFacts(device.type, layer_gflops(device), free_memory_gib(device))  # type: ignore[arg-type]  # resolve_device gives one of the three
+    memory_gib = free_memory_gib(device)
+    if options.max_memory_bytes is not None:
+        memory_gib = min(memory_gib, options.max_memory_bytes / 2**30)
+    facts = DeviceFacts(device.type, layer_gflops(device), memory_gib)  # type: ignore[arg-type]  # resolve_device gives one of the three
     plan = make_plan(measured.fingerprint, config, measured.labels, facts, budget_s or DEFAULT_BUDGET_S[device.type])
     return Setup(dataset, measured.labels, splits, chosen, measured.fingerprint, plan, config, read, device, budget_s)
 
@@ -168,6 +174,19 @@ def refuse_wrong_folder(folder: RunFolder, wants_resume: bool) -> None:
         raise UsageError(f"{root} holds no run to resume: it has no plan.json. Train without --resume first.")
     if not wants_resume and root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
         raise UsageError(f"{root} is not empty and holds no run; give a new folder, so that nothing is mixed up.")
+
+
+def _amount(budget_s: float | None, config: Config) -> str:
+    """How much training there will be, in words.
+
+    >>> _amount(90, Config())
+    '1.5 minutes, all included'
+    """
+    epochs = config.training.epochs
+    minutes = None if budget_s is None else f"{budget_s / 60:g} minutes, all included"
+    if epochs is None or minutes is None:
+        return minutes or f"{epochs} epochs"
+    return f"{epochs} epochs, at most {minutes}"
 
 
 def _bad_cases(bad: tuple[BadCase, ...], total: int, skip: bool) -> Generator[Event, None, None]:

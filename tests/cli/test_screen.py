@@ -1,0 +1,110 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from medseg.cli import screen
+from medseg.cli.options import Shared
+from medseg.cli.screen import StopSwitch, duration, follow
+from medseg.core.events import (
+    CaseFailed,
+    CasePredicted,
+    CaseRead,
+    EpochEnded,
+    Finished,
+    Noted,
+    Planned,
+    StepEnded,
+    Validated,
+    Warned,
+)
+
+EVENTS = [
+    Noted("Layout msd."),
+    CaseRead("a", 1, 2, "checking"),
+    CaseFailed("b", "b.nii.gz is damaged.", 2, 2),
+    Planned(100, 2, 0.5, 50.0),
+    *(StepEnded(step, 100, 0.5, step * 0.5, 50 - step * 0.5) for step in range(1, 101)),
+    EpochEnded(2, 2, 100, 0.4, 1e-5, 1.0, 50.0),
+    Warned("This machine is slower.", None),
+    CasePredicted("c", "predicted", ("c.nii.gz",), 1.0, {}, 1, 1, ("The file has no place in space.",)),
+    Validated(100, 3, 0.876, {"organ": 0.876}, final=True),
+    Finished("run", 51.0, {"steps": 100}),
+]
+
+
+def shared(**changes):
+    values = {"verbose": 0, "quiet": False, "json": False, "device": "cpu", "jobs": None}
+    return Shared(**{**values, "max_memory_bytes": None, "seed": None, "read": {}, **changes})
+
+
+def test_a_pipe_gets_what_matters_and_not_a_line_a_step(capsys):
+    assert follow(EVENTS, shared()) == EVENTS[-1]
+    lines = capsys.readouterr().out.splitlines()
+    assert "Failed: b: b.nii.gz is damaged." in lines
+    assert "Warning: This machine is slower." in lines
+    assert "Warning: c: The file has no place in space." in lines
+    assert "100 steps of 0.50 s; the expected end is in 50 s." in lines
+    assert "At the end: mean Dice 0.876 on 3 validation cases." in lines
+    assert not any("step 50" in line for line in lines)
+
+
+def test_work_that_goes_on_says_so_within_ten_seconds_and_then_once_a_minute(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
+
+    def steps():
+        for step in range(1, 181):
+            now[0] = float(step)
+            yield StepEnded(step, 600, 0.5, float(step), 600.0 - step)
+
+    follow(steps(), shared())
+    said = [int(line.split()[2]) for line in capsys.readouterr().out.splitlines()]
+    assert said == [8, 68, 128]
+
+
+def test_a_terminal_gets_bars_and_the_lines_above_them(monkeypatch):
+    paper = io.StringIO()
+    terminal = Console(file=paper, force_terminal=True, width=120, highlight=False)
+    monkeypatch.setattr(screen, "console", lambda _: terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    follow(EVENTS, shared())
+    said = paper.getvalue()
+    assert all(word in said for word in ("Checking", "Training", "Predicting", "loss 0.500", "Failed: b"))
+    assert "100/100" in said
+
+
+def test_json_is_on_standard_output_and_the_words_on_standard_error(capsys):
+    follow(EVENTS, shared(json=True))
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "finished"
+    assert len(out.splitlines()) == len(EVENTS)
+    assert "Failed: b" in err
+
+
+def test_quiet_says_failures_only(capsys):
+    follow(EVENTS, shared(quiet=True))
+    assert capsys.readouterr() == ("", "Failed: b: b.nii.gz is damaged.\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (42, "42 s"), (99, "99 s"), (600, "10 min"), (3599, "1 h 00 min"), (5400, "1 h 30 min")],
+)
+def test_durations_are_written_for_people(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_the_first_signal_asks_and_the_second_stops(capsys):
+    import os
+    import signal
+
+    with StopSwitch().armed() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+        assert stop.exit_code == 143
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert "once more to stop at once" in capsys.readouterr().err
