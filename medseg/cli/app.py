@@ -6,6 +6,7 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -19,11 +20,13 @@ import typer
 
 from medseg._version import __version__
 from medseg.cli import evaluate, predict, sample, train
+from medseg.cli.screen import Terminated
 from medseg.core.errors import MedsegError
 
 __all__ = ["app", "main"]
 
 DEFECT = 70
+BROKEN_PIPE = 141
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 _WrongUse: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -58,10 +61,6 @@ def _root(
     """Train a U-Net on scans and masks, predict masks for new scans, and judge them against ground truth."""
 
 
-class Terminated(BaseException):
-    """SIGTERM, on its way up like a Ctrl-C, but not taken for one by typer."""
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with the exit code of the contract."""
     signal.signal(signal.SIGTERM, _terminate)
@@ -85,9 +84,9 @@ def run(arguments: Sequence[str]) -> int:
         _trace_if_wanted(arguments)
         return _say(str(error), error.exit_code)
     except BrokenPipeError:
-        # Who reads us has had enough (`| head`): nothing to say, and nobody to say it to.
+        # Who reads us has had enough (`| head`): nobody to say it to, and not all that was asked for is done.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return BROKEN_PIPE
     except MemoryError:
         _trace_if_wanted(arguments)
         return _say("The memory of this machine is not enough. Give a smaller patch or batch, or fewer --jobs.", 4)
@@ -116,9 +115,10 @@ def _os_error(error: OSError, arguments: Sequence[str]) -> int:
     name = f"{error.filename}: " if error.filename else ""
     if error.errno in NO_SPACE:
         return _say(f"{name}the disk is full. Free some space and run the command again.", 4)
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return _say(f"{name}permission denied. Choose a place that you may read and write.", 4)
-    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+    wrong_name = error.errno == errno.ENAMETOOLONG
+    if wrong_name or isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
         return _say(f"{name}{(error.strerror or 'no such file').lower()}.", 2)
     return _defect(error, arguments)
 
@@ -143,13 +143,14 @@ def _defect(error: Exception, arguments: Sequence[str]) -> int:
 
 def _out_of_memory(error: Exception) -> bool:
     """Whether torch ran out of memory; by name, since torch may not have been imported."""
-    text = str(error)
-    return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: not enough memory" in text
+    words = ("DefaultCPUAllocator: not enough memory", "DefaultCPUAllocator: can't allocate memory")
+    return type(error).__name__ == "OutOfMemoryError" or any(word in str(error) for word in words)
 
 
 def _wants_trace(arguments: Sequence[str]) -> bool:
-    short = sum(a.count("v") for a in arguments if a.startswith("-") and not a.startswith("--") and set(a[1:]) == {"v"})
-    return short + list(arguments).count("--verbose") >= 2
+    short = sum(a.count("v") for a in arguments if re.fullmatch("-[qv]+", a))
+    given = short + list(arguments).count("--verbose")
+    return (given or int(os.environ.get("MEDSEG_VERBOSE", "0") or 0)) >= 2
 
 
 def _trace_if_wanted(arguments: Sequence[str]) -> None:

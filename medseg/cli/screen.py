@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-__all__ = ["StopSwitch", "console", "duration", "follow"]
+__all__ = ["StopSwitch", "Terminated", "console", "duration", "follow"]
 
 PLAIN_EVERY_S = 60.0
 """Without a terminal, work in progress says a line a minute …"""
@@ -86,6 +86,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+class Terminated(BaseException):
+    """SIGTERM, on its way up like a Ctrl-C, but not taken for one by typer."""
+
+
 class StopSwitch:
     """Ctrl-C and SIGTERM as a question that long work asks between two steps; the second signal stops at once."""
 
@@ -111,7 +115,7 @@ class StopSwitch:
 
     def _press(self, number: int, _frame: FrameType | None) -> None:
         if self.signal is not None:
-            raise KeyboardInterrupt
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self.signal = number
         print("\nStopping after the step in flight; once more to stop at once.", file=sys.stderr)
 
@@ -160,7 +164,8 @@ class _Plain(_Silent):
             self._out.print(line, markup=False)
         going_on = _progress_line(event)
         now = time.monotonic()
-        if going_on is not None and (now - self._said >= PLAIN_EVERY_S or self._verbose > 1):
+        every_case = self._verbose > (1 if isinstance(event, StepEnded) else 0)
+        if going_on is not None and (now - self._said >= PLAIN_EVERY_S or every_case):
             self._said = now
             self._out.print(going_on, markup=False)
 
@@ -214,7 +219,7 @@ class _Display:
                 self._move(self._latest, done, total, case)
             case _:
                 pass
-        line = _line(event)
+        line = _line(event) or (_progress_line(event) if self._verbose and isinstance(event, EpochEnded) else None)
         if line is not None:
             self._progress.console.print(line, markup=False, style="yellow" if isinstance(event, Warned) else None)
 
@@ -257,7 +262,7 @@ def _progress_line(event: Event) -> str | None:
             return f"Predicted {case} in {seconds:.1f} s ({done} of {total})."
         case CaseScored(done=done, total=total):
             return f"Compared {done} of {total} cases."
-        case EpochEnded():
-            return None
+        case EpochEnded(epoch=epoch, epochs=epochs, loss=loss, learning_rate=rate):
+            return f"Epoch {epoch} of {epochs}: loss {loss:.3f}, learning rate {rate:.1e}."
         case _:
             return None

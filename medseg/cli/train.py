@@ -1,5 +1,6 @@
 """`medseg train DATA -o RUN`: a model from a folder of scans and masks."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,8 +61,10 @@ def command(
     """Train a model on a folder of scans and masks."""
     if out is None and not dry_run:
         raise UsageError("medseg train needs a folder for the run: give -o RUN (or --dry-run to see the plan only).")
-    if resume and (config or set_):
-        raise UsageError("A run keeps its configuration: --resume goes without --config and --set.")
+    if resume and (config or set_ or budget or epochs or skip_bad):
+        raise UsageError(
+            "A run keeps what it began with: --resume goes without -c, --set, --budget, --epochs, --skip-bad."
+        )
     from medseg.config.units import parse_seconds
     from medseg.train.setup import TrainOptions
 
@@ -91,9 +94,10 @@ def _train(data: Path, out: Path, options: "TrainOptions", shared: Shared) -> No
     if finished is None:
         return
     if finished.summary.get("interrupted"):
+        again = ["medseg", "train", str(data), "-o", str(out), "--fold", str(options.fold), "--resume"]
+        resumable = f"All of it is saved; go on with: {shlex.join(again)}"
         console(shared).print(
-            f"Stopped after step {finished.summary['step']} of {finished.summary['steps']}; all of it is saved. "
-            f"Go on with: medseg train {data} -o {out} --resume",
+            f"Stopped. {resumable if finished.summary['resumable'] else 'Nothing was begun, nothing is left behind.'}",
             markup=False,
         )
         raise typer.Exit(stop.exit_code)

@@ -22,6 +22,7 @@ __all__ = [
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
+Count = Annotated[int, Field(ge=1, le=4096)]
 Scheme = Literal["zscore", "ct", "percentile", "rescale", "none"]
 LayoutName = Literal["auto", "msd", "nnunet", "paired"]
 
@@ -54,8 +55,10 @@ class PlanConfig(_Section):
     """What the plan's rules would decide, where the user knows better."""
 
     dimensions: Literal["auto", 2, 3] = "auto"
-    spacing_mm: tuple[float, ...] | None = None
-    patch: tuple[int, ...] | None = None
+    spacing_mm: tuple[Annotated[float, Field(gt=0, le=1000)], ...] | None = None
+    """Of the plan grid, for the axes left-right, back-front, feet-head."""
+    patch: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None
+    """One number for each axis of the network."""
     batch: int | None = Field(None, ge=1, le=4096)
     normalisation: Scheme | Literal["auto"] = "auto"
 
@@ -67,10 +70,10 @@ class NetworkConfig(_Section):
     stages: int | None = Field(None, ge=2, le=10)
     first_features: int | None = Field(None, ge=4, le=1024)
     largest_features: int | None = Field(None, ge=4, le=4096)
-    features: tuple[int, ...] | None = None
+    features: tuple[Count, ...] | None = None
     convolutions: int = Field(2, ge=1, le=8)
-    kernels: tuple[tuple[int, ...], ...] | None = None
-    strides: tuple[tuple[int, ...], ...] | None = None
+    kernels: tuple[tuple[Count, ...], ...] | None = None
+    strides: tuple[tuple[Count, ...], ...] | None = None
     normalisation: Normalisation = "instance"
     activation: Activation = "leaky_relu"
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -140,8 +143,7 @@ class PredictionConfig(_Section):
     """How a model is run over a whole volume."""
 
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    mirror: bool = False
-    """Average over the mirrored views that training saw."""
+    """Least share of a window that neighbouring windows have in common."""
 
 
 class Config(_Section):

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from medseg.core.errors import InputError
 
-__all__ = ["LARGEST_VALUE", "Labels"]
+__all__ = ["IGNORED", "LARGEST_VALUE", "Labels"]
 
 LARGEST_VALUE = 65_535
 """The largest value of a label: label maps are at most uint16."""
 
-MOST_CLASSES = 255
-"""So many classes can be learnt, background included: class indices are uint8, and 255 stands for what is ignored."""
+IGNORED = 255
+"""The class index of voxels that no loss and no metric sees."""
+
+MOST_CLASSES = IGNORED
+"""So many classes can be learnt, background included: class indices are uint8, and one stands for what is ignored."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,8 @@ class Labels:
         known = {*self.classes, self.ignore}
         return {int(v): int(n) for v, n in zip(found, counts, strict=True) if int(v) not in known}
 
-    def to_classes(self, array: NDArray[np.integer], ignore_as: int = 255) -> NDArray[np.uint8]:
-        """Values → class indices 0…K-1, uint8; the ignore value becomes `ignore_as`.
+    def to_classes(self, array: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Values (integers ≥ 0) → class indices 0…K-1, uint8; the value to ignore becomes `IGNORED`.
 
         Raises:
             InputError: `array` holds a value that is no label's, or there are more than 254 labels.
@@ -107,14 +110,16 @@ class Labels:
         if len(self.classes) > MOST_CLASSES:
             found, most = len(self.classes) - 1, MOST_CLASSES - 1
             raise InputError(f"There are {found} label values; medseg learns at most {most}.")
-        unknown = self.unknown_in(array)
-        if unknown:
-            listed = ", ".join(f"{value} ({count} voxels)" for value, count in list(unknown.items())[:5])
+        known = np.zeros(LARGEST_VALUE + 1, np.bool_)
+        table = np.zeros(LARGEST_VALUE + 1, np.uint8)
+        known[list(self.classes)] = True
+        table[list(self.classes)] = np.arange(len(self.classes))
+        if self.ignore is not None:
+            known[self.ignore], table[self.ignore] = True, IGNORED
+        if not known[array].all():
+            listed = ", ".join(f"{value} ({count} voxels)" for value, count in [*self.unknown_in(array).items()][:5])
             raise InputError(f"Values that no label declares: {listed}. Declare them or correct the label map.")
-        known = np.array([*self.classes] + ([] if self.ignore is None else [self.ignore]))
-        index = np.array([*range(len(self.classes))] + ([] if self.ignore is None else [ignore_as]), np.uint8)
-        order = np.argsort(known)
-        classes: NDArray[np.uint8] = index[order][np.searchsorted(known[order], array)]
+        classes: NDArray[np.uint8] = table[array]
         return classes
 
     def from_classes(self, classes: NDArray[np.integer]) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -69,7 +69,8 @@ def together(
     if labels is not None:
         label_map, mended = _with_meaning(label_map, labels, case)
         notes += mended
-    return image, label_map, (*image.meta.warnings, *label_map.meta.warnings, *notes)
+    told = (*image.meta.warnings, *label_map.meta.warnings, *notes)
+    return image, label_map, tuple(dict.fromkeys(told))
 
 
 def _with_meaning(label_map: LabelMap, labels: Labels, case: str) -> tuple[LabelMap, tuple[str, ...]]:

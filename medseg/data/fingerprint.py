@@ -141,10 +141,6 @@ class Fingerprint(_Facts):
         """The median volume of each label in the cases that have it; labels that never occur are left out."""
         return {label.name: label.median_ml for label in self.labels if label.n_cases}
 
-    @property
-    def largest_memory_mib(self) -> float:
-        return max(case.memory_mib for case in self.cases)
-
     def to_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True)
 

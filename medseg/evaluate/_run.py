@@ -30,6 +30,9 @@ __all__ = ["Judged", "evaluate", "run", "run_pairs"]
 Judged = str | Path | LabelMap | Mapping[str, str | Path | LabelMap]
 """What can be judged or judged by: a label map, a file, a folder, or label maps and files by case id."""
 
+WORTH_A_PROCESS = 4
+"""A process takes a second or two to start: fewer cases than this are compared sooner without it."""
+
 _BYTES_A_VOXEL = 4
 """Reckoned for a pair: two maps of up to two bytes a voxel."""
 
@@ -176,7 +179,7 @@ def _existing(path: Path) -> Path:
 
 def _measure_all(pairs: Sequence[Pair], labels: Labels | None, options: EvaluateOptions) -> Iterator[Facts]:
     """The facts of all pairs, as they get ready."""
-    n_processes = min(options.jobs, len(pairs), _processes_in_memory(pairs, options))
+    n_processes = max(1, min(options.jobs, len(pairs) // WORTH_A_PROCESS, _processes_in_memory(pairs, options)))
     in_memory = any(isinstance(side, LabelMap) for pair in pairs for side in (pair.predicted, pair.reference))
     if n_processes == 1 or in_memory:
         yield from (measure(pair, labels, options) for pair in pairs)

@@ -23,6 +23,9 @@ Form = Literal["text", "markdown", "latex", "csv"]
 _NONE = "–"
 """What stands where there is no value."""
 
+_SHOWN_TOO = ("volume_error_ml",)
+"""What a table shows besides the headlines; every figure, with its interval, is in summary.json."""
+
 _DECIMALS = {"": 3, "mm": 2, "ml": 2, "%": 1}
 
 
@@ -69,44 +72,29 @@ def _failures(evaluation: Evaluation) -> Table:
 
 
 def _scores(evaluation: Evaluation) -> Table:
+    """Two rows a label, the mean of all cases above that of those found; a column a metric that has a headline."""
     summary = evaluation.summary
+    metrics = [name for name in evaluation.options.metrics if METRICS[name].is_headline or name in _SHOWN_TOO]
     rows = []
     for label, figures in summary.figures.items():
-        for name, figure in figures.items():
-            every = figure.everywhere
-            interval = _NONE if every.interval is None else " to ".join(_number(end, name) for end in every.interval)
-            rows.append(
-                (
-                    label,
-                    _title(name),
-                    _number(every.mean, name),
-                    interval,
-                    str(every.n),
-                    _number(figure.found, name),
-                    str(figure.n_found),
-                )
-            )
+        shown = [figures[name] for name in metrics]
+        n_all, n_found = (max(n, default=0) for n in zip(*((f.everywhere.n, f.n_found) for f in shown), strict=True))
+        rows.append((label, "all", str(n_all), *_cells({n: f.everywhere.mean for n, f in figures.items()}, metrics)))
+        rows.append(("", "found", str(n_found), *_cells({n: f.found for n, f in figures.items()}, metrics)))
     if len(summary.figures) > 1:
-        rows += [
-            (
-                "mean over labels",
-                _title(name),
-                _number(value, name),
-                _NONE,
-                "",
-                _number(summary.headline_found.get(name), name),
-                "",
-            )
-            for name, value in summary.headline.items()
-        ]
-    headers = ("label", "metric", "all", f"{evaluation.options.level:.0%} interval", "n", "found", "n found")
+        rows.append(("mean over labels", "all", "", *_cells(summary.headline, metrics)))
+        rows.append(("", "found", "", *_cells(summary.headline_found, metrics)))
     return Table(
         f"Scores of {evaluation.n_cases} {'case' if evaluation.n_cases == 1 else 'cases'}",
-        headers,
+        ("label", "mean of", "n", *map(_title, metrics)),
         tuple(rows),
-        (False, False, True, True, True, True, True),
+        (False, False, True, *(True for _ in metrics)),
         _score_notes(evaluation),
     )
+
+
+def _cells(values: Mapping[str, float | None], metrics: Sequence[str]) -> list[str]:
+    return [_number(values.get(name), name) for name in metrics]
 
 
 def _score_notes(evaluation: Evaluation) -> tuple[str, ...]:

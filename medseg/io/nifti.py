@@ -260,7 +260,8 @@ def _affine(
             raise InputError(f"{path} has no {options.geometry} (its code is 0 or it cannot be inverted).")
         return chosen, True, ()
     if sform is not None and qform is not None:
-        return sform, True, _compare(Geometry(shape, sform), Geometry(shape, qform), path)
+        grids = Geometry(shape, sform), Geometry(shape, qform)
+        return sform, True, () if _is_rounded(*grids) else _compare(*grids, path)
     if sform is not None:
         return sform, True, ()
     if qform is not None:
@@ -303,6 +304,16 @@ def _usable(affine: NDArray[np.float64], mm_per_unit: float) -> NDArray[np.float
         return None
     affine[:3] *= mm_per_unit
     return affine if abs(np.linalg.det(affine[:3, :3])) > _SMALLEST_DETERMINANT_MM3 * min(1.0, mm_per_unit**3) else None
+
+
+def _is_rounded(sform: Geometry, qform: Geometry) -> bool:
+    """Whether the qform is what float32 quaternions make of the sform: near a half turn that alone is 0.3 mm."""
+    if not sform.is_orthogonal:
+        return False
+    header = nib.Nifti1Header()
+    header.set_data_shape(sform.shape)
+    header.set_qform(sform.affine, code=1)
+    return Geometry(sform.shape, header.get_qform()).distance_mm(qform) <= _AFFINE_NOISE_MM
 
 
 def _compare(sform: Geometry, qform: Geometry, path: Path) -> tuple[str, ...]:

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg.core.labels import IGNORED
+
 __all__ = ["SegmentationLoss", "head_weights", "shrink_classes", "soft_dice"]
 
 SMOOTH = 1e-5
 """Added to numerator and denominator of Dice, in voxels: a class that neither side has scores 1, not 0/0."""
-
-IGNORE = 255
-"""The class index of voxels that nobody judged."""
 
 
 class SegmentationLoss(nn.Module):
@@ -38,7 +37,7 @@ class SegmentationLoss(nn.Module):
         cross_entropy_weight: float = 1.0,
         *,
         batch_dice: bool = True,
-        ignore: int | None = IGNORE,
+        ignore: int | None = IGNORED,
     ) -> None:
         super().__init__()
         self.dice_weight = dice_weight

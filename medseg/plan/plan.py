@@ -46,7 +46,12 @@ class Schedule(BaseModel):
     seconds_a_case: float = Field(0.0, ge=0)
     """What it took to read, predict and judge a held-out case; 0 where none is held out."""
     step_gflop: float = Field(ge=0)
-    budget_s: float | None = None
+    fold: str = "0"
+    """The fold that it was made for; other folds of the run do the same number of steps, whatever time that takes."""
+
+    @property
+    def final_steps(self) -> int:
+        return self.corrections[-1].steps if self.corrections else self.steps
 
 
 class Plan(BaseModel):
@@ -69,6 +74,8 @@ class Plan(BaseModel):
     """Plan-grid axes that training mirrors, so that prediction may too."""
     overlap: float = Field(0.5, ge=0, lt=1)
     """Least share of a window that neighbouring windows have in common."""
+    budget_s: float | None = None
+    """The wall-clock seconds that the user gave; None where epochs were given instead."""
     reasons: dict[str, str] = {}
     """Why each decision was taken, in words, for `--dry-run` and the model card."""
     schedule: Schedule | None = None

@@ -322,7 +322,7 @@ class _Sizer:
             # The user asked for more stages than the rules would give this patch: halve on, padding inside.
             missing = most - len(strides)
             strides = (*strides, *(((2,) * dimensions,) * missing))
-            kernels = (*kernels, *(((3,) * dimensions,) * missing))
+            kernels = wanted.kernels or (*kernels, *(((3,) * dimensions,) * missing))
         first = wanted.first_features or FIRST_FEATURES[self.device.kind]
         largest = wanted.largest_features or LARGEST_FEATURES[dimensions]
         features = wanted.features or feature_counts(len(strides), first, largest)

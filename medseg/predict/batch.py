@@ -42,7 +42,7 @@ class PredictOptions:
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         max_memory: Bytes that blending may hold at a time; no bound by default.
         arithmetic: The type that networks compute in; "auto" times it.
-        read: How files are read; as in training by default.
+        read: How files are read where that is not as in training.
         preview: Also draw CASE_preview.png.
         overwrite: Do every case again, whatever lies there.
     """
@@ -133,7 +133,9 @@ class _Work:
 
     @property
     def read(self) -> io.ReadOptions:
-        return self.options.read or self.model.read
+        """As in training, but for what the user says otherwise."""
+        given = self.options.read or io.ReadOptions()
+        return io.ReadOptions.parse({**self.model.read.to_pairs(), **given.to_pairs()})
 
     def do(self, case: Case, done: int, total: int) -> CasePredicted | CaseFailed:
         """Predict and write one case, or say why not."""
@@ -153,6 +155,9 @@ class _Work:
             record = self._failed(case, found, str(error), start)
         except MedsegError as error:
             record = self._failed(case, found, str(error), start)
+        except MemoryError:
+            reason = "The memory does not suffice for this case. Close other programs, or crop the image."
+            record = self._failed(case, found, reason, start)
         except Exception as error:  # noqa: BLE001  the one place of the batch where a defect must not take the others along
             _LOG.info("Case %s failed unexpectedly", case.id, exc_info=True)
             reason = f"A defect of medseg, please report it: {type(error).__name__}: {error}"
@@ -252,10 +257,9 @@ def _check_request(paths: Sequence[Path], out: Path, options: PredictOptions) ->
         )
     for path in paths:
         source = path if path.is_dir() else path.parent
-        inside = out.resolve().is_relative_to(source.resolve()) if path.is_dir() else out.resolve() == source.resolve()
-        if inside:
+        if out.resolve() == source.resolve():
             raise UsageError(
-                f"{out} lies where the scans are ({source}): masks there would be taken for scans the next time. "
+                f"{out} is where the scans are: masks there would be taken for scans the next time. "
                 "Write to another folder."
             )
 

@@ -19,7 +19,7 @@ from medseg.plan.plan import Plan
 from medseg.predict.windows import window_box
 from medseg.train.cache import Cache, CachedCase
 
-__all__ = ["PatchBatches", "step_generator"]
+__all__ = ["PatchBatches", "step_generator", "step_seed"]
 
 Batch = tuple[Tensor, Tensor]
 """Images float32 (batch, channels, *patch) and class indices uint8 (batch, *patch)."""
@@ -37,7 +37,7 @@ class PatchBatches(Dataset[Batch]):
         self._box = window_box(plan.patch, plan.slice_axis)
 
     def __getitem__(self, step: int) -> Batch:
-        rng = np.random.default_rng((self._seed, step))
+        rng = np.random.default_rng((self._seed, 0, step))
         images, classes = zip(
             *(self._patch(self._case(step, slot), rng) for slot in range(self._plan.batch)), strict=True
         )
@@ -58,10 +58,15 @@ class PatchBatches(Dataset[Batch]):
         return image.squeeze(self._plan.slice_axis + 1), classes.squeeze(self._plan.slice_axis)
 
 
+def step_seed(seed: int, step: int, purpose: int) -> int:
+    """A seed for one purpose in one step (patches 0, rounds 1, augmentation 2, dropout 3)."""
+    words = np.random.SeedSequence((seed, purpose, step)).generate_state(2)
+    return int(words[0]) << 31 ^ int(words[1])
+
+
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The source of all random numbers of one step's augmentation, on the CPU, the same on every device."""
-    words = np.random.SeedSequence((seed, 2, step)).generate_state(2)
-    return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
+    return torch.Generator().manual_seed(step_seed(seed, step, 2))
 
 
 def _start(

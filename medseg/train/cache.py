@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.core.labels import IGNORED
 from medseg.io.files import replacing, write_json
 from medseg.plan.plan import Plan
 
@@ -97,7 +98,7 @@ class Cache:
 def _places(classes: NDArray[Any], rng: np.random.Generator) -> dict[int, NDArray[np.int32]]:
     """Up to `PLACES` voxel indices of each class that occurs but background and the ignored, (n, 3) int32."""
     flat = classes.ravel()
-    foreground = np.flatnonzero((flat != 0) & (flat != 255))
+    foreground = np.flatnonzero((flat != 0) & (flat != IGNORED))
     order = np.argsort(flat[foreground], kind="stable")
     found, starts = np.unique(flat[foreground][order], return_index=True)
     places = {}

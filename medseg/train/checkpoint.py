@@ -30,6 +30,7 @@ class Checkpoint:
         network: State dict of the weights in training.
         ema: State dict of their moving average, which becomes the model.
         optimizer: State dict of the optimiser.
+        scaler: State dict of the gradient's scaler (empty but for float16).
         corrections: (at, steps) of each announced change of the number of steps.
     """
 
@@ -39,6 +40,7 @@ class Checkpoint:
     network: dict[str, Tensor]
     ema: dict[str, Tensor]
     optimizer: dict[str, Any]
+    scaler: dict[str, Any]
     corrections: tuple[tuple[int, int], ...] = ()
 
 

@@ -15,6 +15,9 @@ from medseg.train.setup import TrainOptions, set_up
 
 __all__ = ["DryRun", "dry_run"]
 
+STEPS_SHARE = 0.9
+"""About so much of a training's time goes into steps."""
+
 
 @dataclass(frozen=True)
 class DryRun(Event):
@@ -22,7 +25,7 @@ class DryRun(Event):
 
     Attributes:
         fingerprint: As `fingerprint.json`.
-        plan: As `plan.json`, the schedule included.
+        plan: As `plan.json` before its steps are counted.
         network: The network stage by stage.
         tried: Seconds a step of each arithmetic that was tried.
         steps: Steps that the budget (or the epochs) would hold.
@@ -43,18 +46,18 @@ def dry_run(data: Path, options: TrainOptions) -> Iterator[Event]:
     """Look at the data, plan, and time real steps; yields a `DryRun` and `Finished` at the end."""
     setup = yield from set_up(data, options)
     training = setup.config.training
-    measured = time_steps(setup.plan, training, lambda arithmetic: new_learner(setup, arithmetic))
-    if training.epochs is not None:
-        steps = training.epochs * training.steps_an_epoch
-    else:
-        steps = steps_within(0.9 * (setup.budget_s or 0.0), measured.seconds_per_step)
+    measured = time_steps(setup.plan, training, lambda arithmetic: new_learner(setup, arithmetic), setup.device)
+    budget_s = setup.plan.budget_s
+    counts = [] if training.epochs is None else [training.epochs * training.steps_an_epoch]
+    counts += [] if budget_s is None else [steps_within(STEPS_SHARE * budget_s, measured.seconds_per_step)]
+    steps = min(counts)
     result = DryRun(
         fingerprint=setup.fingerprint.to_json(),
         plan=setup.plan.to_json(),
         network=summarise(setup.plan.network, setup.plan.patch),
         tried={name: round(seconds, 4) for name, seconds in measured.tried.items()},
         steps=steps,
-        expected_s=setup.budget_s or ceil(steps * measured.seconds_per_step),
+        expected_s=ceil(steps * measured.seconds_per_step / STEPS_SHARE),
         memory_gib=peak_memory_gib(setup.device),
     )
     yield result

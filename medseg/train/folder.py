@@ -2,6 +2,7 @@
 
 RUN/config.yaml  plan.json  fingerprint.json  splits.json
 RUN/fold_0/      history.csv  curves.png  events.jsonl  last.pt  validation/
+                     cache/, prepared cases, gone when the fold has ended
 RUN/cache/       prepared cases, gone when the fold has ended
 RUN/model/       what prediction needs
 """
@@ -63,7 +64,7 @@ class RunFolder:
 
     @property
     def cache(self) -> Path:
-        return self.root / "cache"
+        return self.fold_dir / "cache"
 
     @property
     def model(self) -> Path:

@@ -8,7 +8,8 @@ brings both to the plan grid. Everything is picklable, so loaders work with spaw
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,6 @@ from medseg.transforms.preprocess import preprocess, preprocess_labels
 __all__ = ["MedsegReader", "Prepare", "batch_loader", "load_image", "prepare"]
 
 PathLike = str | os.PathLike[str]
-
-IGNORED = 255
-"""The class index of voxels that no loss sees."""
-
-MORE_BATCHES = 4
-"""A loader offers this many times the steps that are planned: a correction may lengthen a run."""
 
 
 class MedsegReader(ImageReader):
@@ -120,14 +115,14 @@ class Prepare(Transform):
 def prepared(image: Volume, label_map: LabelMap, plan: Plan) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Image and class indices of a case on the plan grid; what is to be ignored is 255."""
     how = plan.preprocessing
-    classes = plan.label_names.to_classes(label_map.array, ignore_as=IGNORED)
+    classes = plan.label_names.to_classes(label_map.array)
     on_plan_grid = preprocess_labels(classes, label_map.geometry, how, plan.network.n_classes)
     return preprocess(image, how).array, on_plan_grid
 
 
 def prepare(
     dataset: Dataset, ids: Sequence[str], plan: Plan, options: ReadOptions, cache: Cache, workers: int
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Fill the cache with the cases that it lacks; yields `CaseRead` for each.
 
     Raises:
@@ -144,22 +139,19 @@ def prepare(
         yield CaseRead(item["case"], done, len(items), "preparing")
 
 
-def batch_loader(batches: PatchBatches, first_step: int, last_step: int, workers: int) -> Iterator[Batch]:
-    """The batches of all steps from `first_step` on, drawn ahead by `workers` processes."""
-    return iter(_loader(batches, workers, _Steps(first_step, last_step * MORE_BATCHES)))
+def batch_loader(batches: PatchBatches, first_step: int, workers: int) -> Iterator[Batch]:
+    """The batches of all steps from `first_step` on, without end, drawn ahead by `workers` processes."""
+    return iter(_loader(batches, workers, _Steps(first_step)))
 
 
 class _Steps(Sampler[int]):
-    """Step numbers in order."""
+    """Step numbers in order, without end: how many a run takes may change while it runs."""
 
-    def __init__(self, first: int, stop: int) -> None:
-        self._range = range(first, stop)
+    def __init__(self, first: int) -> None:
+        self._first = first
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._range)
-
-    def __len__(self) -> int:
-        return len(self._range)
+        return count(self._first)
 
 
 def _loader(dataset: Any, workers: int, sampler: Sampler[int] | None) -> Any:  # noqa: ANN401  MONAI has no types

@@ -19,14 +19,15 @@ from medseg.core.events import EpochEnded, Event, StepEnded, Warned
 from medseg.nn.losses import SegmentationLoss
 from medseg.plan.plan import Correction
 from medseg.predict.arithmetic import Arithmetic
-from medseg.train.batches import Batch, step_generator
+from medseg.train.batches import Batch, step_generator, step_seed
 from medseg.train.schedule import corrected_steps, learning_rate, progress
 from medseg.transforms.augment import Augmenter
 
 __all__ = ["Learner", "Race", "fit"]
 
-CHECKED_AT = (0.5, 0.85)
-"""Shares of the steps at which the speed is looked at again and the number of steps may be corrected."""
+CHECKS = ((0.1, 0.15), (0.5, 0.03), (0.85, 0.03))
+"""When (as a share of the race that is done) the speed is looked at again, and by what share of the budget the end must
+be missed for the number of steps to be corrected: a bad start is mended early, small errors once they are sure."""
 
 GIVE_UP_AFTER = 25
 """So many steps in a row with a gradient that is not finite mean that training has diverged."""
@@ -87,6 +88,8 @@ class Learner:
 
         A step whose gradient is not finite leaves the weights as they are.
         """
+        # Dropout draws from torch's own generator: seeded by the step, a run that was resumed draws alike.
+        torch.manual_seed(step_seed(self.seed, step, 3))
         image, classes = self._on_device(batch, step)
         self.network.train()
         for group in self.optimizer.param_groups:
@@ -109,9 +112,14 @@ class Learner:
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
         }
 
-    def restore(self, network: dict[str, Tensor], ema: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
+    def restore(
+        self, network: dict[str, Tensor], ema: dict[str, Tensor], optimizer: dict[str, Any], scaler: dict[str, Any]
+    ) -> None:
+        """Go on from a `state`."""
+        self.scaler.load_state_dict(scaler)
         self.network.load_state_dict(network)
         self.ema.load_state_dict(ema)
         self.optimizer.load_state_dict(optimizer)
@@ -164,6 +172,7 @@ def fit(
         return (clock() - begun_s - race.paused_s + paused_before_s) / (race.step - first_step)
 
     waiting = iter(batches)
+    checked = _checks_passed(race)
     while race.step < race.steps:
         step_begun_s = clock()
         rate = learning_rate(race.done, learner.training)
@@ -178,8 +187,10 @@ def fit(
                 f"Training has diverged: {diverging} steps in a row had a gradient that is not finite "
                 f"(step {race.step}). Lower training.learning_rate (now {rate:.1e}) or look at the intensities."
             )
-        if end_s is not None and race.step in _check_points(race):
-            yield from _correct(race, seconds_per_step(), clock(), end_s(race.done))
+        if end_s is not None and _checks_passed(race) > checked:
+            checked = _checks_passed(race)
+            tolerance = CHECKS[checked - 1][1]
+            yield from _correct(race, seconds_per_step(), clock(), end_s(race.done), tolerance)
         remaining = (race.steps - race.step) * seconds_per_step()
         if race.step % race.steps_an_epoch == 0 or race.step == race.steps:
             yield EpochEnded(
@@ -196,12 +207,12 @@ def fit(
         yield StepEnded(race.step, race.steps, shown, clock(), remaining)
 
 
-def _check_points(race: Race) -> set[int]:
-    return {int(race.planned_steps * share) for share in CHECKED_AT}
+def _checks_passed(race: Race) -> int:
+    return sum(1 for share, _ in CHECKS if share <= race.done)
 
 
-def _correct(race: Race, seconds_per_step: float, elapsed_s: float, end_s: float) -> Iterator[Event]:
-    steps = corrected_steps(race.step, race.steps, elapsed_s, seconds_per_step, end_s)
+def _correct(race: Race, seconds_per_step: float, elapsed_s: float, end_s: float, tolerance: float) -> Iterator[Event]:
+    steps = corrected_steps(race.step, race.steps, elapsed_s, seconds_per_step, end_s, tolerance)
     if steps is None:
         return
     planned, race.corrections = race.steps, (*race.corrections, Correction(at=race.step, steps=steps))

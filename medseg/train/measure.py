@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -21,6 +22,9 @@ from medseg.train.batches import Batch
 from medseg.train.loop import Learner
 
 __all__ = ["Measured", "free_memory_gib", "layer_gflops", "peak_memory_gib", "time_steps"]
+
+LAPTOP_GIB = 4.0
+"""What is counted on where the system does not tell (macOS, Windows): half of a small laptop."""
 
 TIMED_STEPS = 3
 """Steps that are timed of each candidate after the first, which pays for allocations."""
@@ -35,17 +39,19 @@ class Measured:
     tried: dict[str, float]
 
 
-def time_steps(plan: Plan, training: TrainingConfig, learner: Callable[[Arithmetic], Learner]) -> Measured:
+def time_steps(
+    plan: Plan, training: TrainingConfig, learner: Callable[[Arithmetic], Learner], device: torch.device
+) -> Measured:
     """Time real steps in each arithmetic that the device and the user allow, and choose the fastest by its median.
 
     Args:
         plan: What a batch looks like.
         training: May fix the arithmetic or the memory format.
-        learner: Makes a fresh learner; it is thrown away.
+        learner: Makes a fresh learner on the device; it is thrown away.
+        device: Where steps run.
     """
     seconds: dict[Arithmetic, float] = {}
     batch = _batch(plan)
-    device = learner(Arithmetic()).device
     for arithmetic in candidates(training.arithmetic, device):
         if training.memory_format not in ("auto", arithmetic.memory_format):
             continue
@@ -84,11 +90,25 @@ def free_memory_gib(device: torch.device) -> float:
     """Memory that a step may count on, in GiB."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**30
+    # What Linux could free counts, too: files that were just read fill the rest. A container may have less than that.
+    found = [*_memory_available_bytes(), *_container_limit_bytes()]
+    return min(found) / 2**30 if found else LAPTOP_GIB
+
+
+def _memory_available_bytes() -> list[int]:
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    except (ValueError, OSError, AttributeError):
-        # Windows has no sysconf, macOS no such name: half of what a small laptop has.
-        return 4.0
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
+    return [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+
+
+def _container_limit_bytes() -> list[int]:
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return []
+    return [int(limit)] if limit.isdecimal() else []
 
 
 def peak_memory_gib(device: torch.device) -> float | None:

@@ -5,20 +5,23 @@ is whole, and `TrainOptions.resume` goes on from the last checkpoint with the ba
 """
 
 import json
+import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from medseg.core.errors import MachineError
 from medseg.core.events import EpochEnded, Event, Finished, Noted, Planned, StepEnded, Validated, Warned, record
 from medseg.io.files import write_json
 from medseg.model import ModelInfo, save_model
 from medseg.plan.cost import step_gflop
 from medseg.plan.plan import Correction, Plan, Schedule
-from medseg.predict.arithmetic import Arithmetic
+from medseg.predict.arithmetic import Arithmetic, candidates
 from medseg.predict.predictor import Predictor
 from medseg.train.batches import PatchBatches
 from medseg.train.cache import Cache
@@ -49,6 +52,8 @@ CURVES_EVERY_S = 30.0
 
 Stop = Callable[[], bool]
 
+Result = TypeVar("Result")
+
 
 def run(data: Path, out: Path, options: TrainOptions, stop: Stop = lambda: False) -> Iterator[Event]:
     """Train one fold on a data set.
@@ -70,13 +75,41 @@ def run(data: Path, out: Path, options: TrainOptions, stop: Stop = lambda: False
     refuse_wrong_folder(folder, options.resume)
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.resume:
-        setup = resume(data, folder, options)
-        folder.fold_dir.mkdir(parents=True, exist_ok=True)
-    else:
-        setup = yield from set_up(data, options)
-        write_setup(setup, folder)
-    yield from _logged(_race(setup, folder, begun, stop), folder.events)
+    told: list[Event] = []  # what is said before there is a file for it
+    try:
+        if options.resume:
+            setup = yield from _stoppable(resume(data, folder, options), stop, told)
+            folder.fold_dir.mkdir(parents=True, exist_ok=True)
+        else:
+            setup = yield from _stoppable(set_up(data, options), stop, told)
+            write_setup(setup, folder)
+        yield from _logged(_race(setup, folder, begun, stop), folder.events, told)
+    except _StoppedError:
+        yield Finished(str(out), time.monotonic() - begun, {"interrupted": True, "resumable": folder.plan.is_file()})
+
+
+class _StoppedError(Exception):
+    """The user wants to stop where nothing needs to be saved; it does not leave this module."""
+
+
+def _stoppable(
+    events: Generator[Event, None, Result], stop: Stop, told: list[Event] | None = None
+) -> Generator[Event, None, Result]:
+    """The same events and result, unless `stop` says yes between two of them; `told` collects them.
+
+    Raises:
+        _StoppedError: It did.
+    """
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what the generator returns
+        if told is not None:
+            told.append(event)
+        yield event
+        if stop():
+            raise _StoppedError
 
 
 def _race(setup: Setup, folder: RunFolder, begun: float, stop: Stop) -> Iterator[Event]:
@@ -86,20 +119,18 @@ def _race(setup: Setup, folder: RunFolder, begun: float, stop: Stop) -> Iterator
     def clock() -> float:
         return time.monotonic() - begun + used_before
 
+    _refuse_small_disk(setup, folder)
     cache = Cache(folder.cache, setup.plan)
-    yield from prepare(setup.dataset, setup.fold.train, setup.plan, setup.read, cache, setup.config.training.workers)
+    workers = setup.config.training.workers
+    yield from _stoppable(prepare(setup.dataset, setup.fold.train, setup.plan, setup.read, cache, workers), stop)
     batches = PatchBatches(cache, setup.fold.train, setup.plan, setup.config.training.foreground, setup.config.seed)
     if setup.plan.schedule is None:
-        setup = yield from _scheduled(setup, clock)
+        setup = yield from _scheduled(setup, folder.fold, clock)
         write_json(folder.plan, setup.plan.to_json())
-    run = _begin(setup, folder, batches, checkpoint, clock)
+    run = yield from _begin(setup, folder, batches, checkpoint, clock)
     yield run.announcement
-    interrupted = yield from _steps(run, stop)
-    if interrupted:
-        run.save()
-        yield Finished(str(folder.root), clock(), {"interrupted": True, "step": run.race.step, "steps": run.race.steps})
-        return
-    yield from _end(run)
+    yield from _steps(run, stop)
+    yield from _stoppable(_end(run), stop)
     cache.remove()
 
 
@@ -139,7 +170,7 @@ class _Run:
         """The cases of a validation on the way; none where it would cost too much of the budget."""
         cases = self.setup.fold.validation
         chosen = cases[:: max(1, len(cases) // QUICK_CASES)][:QUICK_CASES]
-        budget_s = self.schedule.budget_s
+        budget_s = self.setup.plan.budget_s
         return (
             chosen if budget_s is None or self.schedule.seconds_a_case * len(chosen) <= QUICK_SHARE * budget_s else ()
         )
@@ -149,7 +180,12 @@ class _Run:
         validations = self.setup.config.training.validations
         to_come = sum(1 for n in range(1, validations) if n / validations > done) if self.quick_cases else 0
         quick_s = self.schedule.seconds_a_case * len(self.quick_cases)
-        return (self.schedule.budget_s or 0.0) - self.end_s - to_come * quick_s
+        return (self.setup.plan.budget_s or 0.0) - self.end_s - to_come * quick_s
+
+    @property
+    def keeps_budget(self) -> bool:
+        """Whether the number of steps follows the clock; the other folds of a run do what the first one did."""
+        return self.setup.plan.budget_s is not None and self.schedule.fold == self.folder.fold
 
     def predictor(self) -> Predictor:
         """The real predictor, with the averaged weights."""
@@ -177,19 +213,18 @@ class _Run:
         self.drawn_at = self.clock()
 
     @property
-    def final_schedule(self) -> Schedule:
-        """The schedule with the corrections so far: what really happened."""
-        return self.schedule.model_copy(update={"corrections": self.race.corrections})
+    def plan(self) -> Plan:
+        """The plan with the corrections so far: what really happened, so that a rerun with it does the same steps."""
+        if self.schedule.fold != self.folder.fold:
+            return self.setup.plan
+        schedule = self.schedule.model_copy(update={"corrections": self.race.corrections})
+        return self.setup.plan.model_copy(update={"schedule": schedule})
 
-    def write_corrections(self) -> None:
-        """Into the plan: a rerun with it does the same steps."""
-        write_json(self.folder.plan, self.setup.plan.model_copy(update={"schedule": self.final_schedule}).to_json())
 
-
-def _scheduled(setup: Setup, clock: Callable[[], float]) -> Generator[Event, None, Setup]:
+def _scheduled(setup: Setup, fold: str, clock: Callable[[], float]) -> Generator[Event, None, Setup]:
     """Choose the arithmetic by timing real steps, and turn what is left of the budget into a number of steps."""
     training = setup.config.training
-    measured = time_steps(setup.plan, training, lambda arithmetic: new_learner(setup, arithmetic))
+    measured = time_steps(setup.plan, training, lambda arithmetic: new_learner(setup, arithmetic), setup.device)
     yield Noted("Real steps, timed: " + ", ".join(f"{name} {s:.2f} s" for name, s in measured.tried.items()) + ".")
     case_s = 0.0
     if setup.fold.validation:
@@ -197,8 +232,8 @@ def _scheduled(setup: Setup, clock: Callable[[], float]) -> Generator[Event, Non
         predictor = Predictor(setup.plan, [network], device=setup.device, arithmetic=measured.arithmetic)
         case_s = seconds_a_case(predictor, setup, setup.fold.validation[0])
     steps = (training.epochs or 0) * training.steps_an_epoch
-    if setup.budget_s is not None:
-        left = setup.budget_s - clock() - _end_s(setup, case_s)
+    if setup.plan.budget_s is not None:
+        left = setup.plan.budget_s - clock() - _end_s(setup, case_s)
         paid_for = steps_within(left, measured.seconds_per_step)
         if steps > paid_for:
             yield Warned(f"{training.epochs} epochs do not fit into the budget: {paid_for} steps instead of {steps}.")
@@ -214,7 +249,7 @@ def _scheduled(setup: Setup, clock: Callable[[], float]) -> Generator[Event, Non
         seconds_per_step=round(measured.seconds_per_step, 4),
         seconds_a_case=round(case_s, 3),
         step_gflop=round(_step_gflop(setup.plan), 3),
-        budget_s=setup.budget_s,
+        fold=fold,
     )
     return replace(setup, plan=setup.plan.model_copy(update={"schedule": schedule}))
 
@@ -239,41 +274,50 @@ def _begin(
     batches: PatchBatches,
     checkpoint: Checkpoint | None,
     clock: Callable[[], float],
-) -> _Run:
+) -> Generator[Event, None, _Run]:
     schedule = setup.plan.schedule
     if schedule is None:
         raise ValueError("a race begins with a schedule")
-    learner = new_learner(
-        setup, Arithmetic(schedule.arithmetic, schedule.memory_format), augmentation_strength(schedule.steps)
-    )
-    race = Race(schedule.steps, setup.config.training.steps_an_epoch, corrections=schedule.corrections)
+    arithmetic = Arithmetic(schedule.arithmetic, schedule.memory_format)
+    if arithmetic.dtype not in {option.dtype for option in candidates("auto", setup.device)}:
+        # A run may be resumed elsewhere: what was fastest there can be thirty times slower here.
+        yield Warned(f"{arithmetic.dtype} does not pay on this machine; the run goes on in float32.")
+        arithmetic = Arithmetic("float32", schedule.memory_format)
+    learner = new_learner(setup, arithmetic, augmentation_strength(schedule.steps))
+    # A fold that begins takes the corrected number for its own; one that goes on has its corrections in its checkpoint.
+    steps = schedule.steps if checkpoint is not None and schedule.fold == folder.fold else schedule.final_steps
+    race = Race(steps, setup.config.training.steps_an_epoch)
     history: list[EpochEnded] = []
     if checkpoint is not None:
-        learner.restore(checkpoint.network, checkpoint.ema, checkpoint.optimizer)
+        learner.restore(checkpoint.network, checkpoint.ema, checkpoint.optimizer, checkpoint.scaler)
         race.step, race.training_s = checkpoint.step, checkpoint.training_s
         race.corrections = tuple(Correction(at=at, steps=steps) for at, steps in checkpoint.corrections)
         history = read_history(folder.history, checkpoint.step)
     return _Run(setup, schedule, folder, batches, learner, race, history, clock, saved_at=clock())
 
 
-def _steps(run: _Run, stop: Stop) -> Generator[Event, None, bool]:
-    """Run the race and listen to it: save, draw and validate between steps. Whether it was interrupted."""
+def _steps(run: _Run, stop: Stop) -> Iterator[Event]:
+    """Run the race and listen to it: save, draw and validate between steps.
+
+    Raises:
+        _StoppedError: `stop` said yes; the run is saved.
+    """
     training = run.setup.config.training
-    loader = batch_loader(run.batches, run.race.step, run.race.steps, training.workers)
-    end_s = run.steps_end_s if run.schedule.budget_s is not None else None
+    loader = batch_loader(run.batches, run.race.step, training.workers)
+    end_s = run.steps_end_s if run.keeps_budget else None
     for event in fit(run.learner, loader, run.race, run.clock, end_s):
         if isinstance(event, EpochEnded):
             yield (yield from _epoch_ended(run, event))
             continue
         if isinstance(event, Warned):
-            run.write_corrections()
+            write_json(run.folder.plan, run.plan.to_json())
         yield event
         if isinstance(event, StepEnded):
-            if stop() and run.race.step < run.race.steps:
-                return True
+            if stop():
+                run.save()
+                raise _StoppedError
             if run.clock() - run.saved_at >= training.checkpoint_every_s:
                 run.save()
-    return False
 
 
 def _epoch_ended(run: _Run, event: EpochEnded) -> Generator[Event, None, EpochEnded]:
@@ -292,7 +336,7 @@ def _epoch_ended(run: _Run, event: EpochEnded) -> Generator[Event, None, EpochEn
     return event
 
 
-def _end(run: _Run) -> Iterator[Event]:
+def _end(run: _Run) -> Generator[Event, None, None]:
     """Keep the model, validate every held-out case with it, and say how good it is."""
     run.save()
     _keep_model(run, {})
@@ -311,7 +355,7 @@ def _end(run: _Run) -> Iterator[Event]:
 def _keep_model(run: _Run, metrics: dict[str, Any]) -> None:
     setup = run.setup
     info = ModelInfo(
-        plan=setup.plan.model_copy(update={"schedule": run.final_schedule}),
+        plan=run.plan,
         name=setup.dataset.root.resolve().name,
         read=setup.read,
         training={**_facts(run), "cases": len(setup.fold.train), "held_out": len(setup.fold.validation)},
@@ -330,12 +374,41 @@ def _facts(run: _Run) -> dict[str, Any]:
     }
 
 
-def _logged(events: Iterator[Event], path: Path) -> Iterator[Event]:
-    """Pass events on and append them to `events.jsonl`, steps left out: one line each, whole at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _logged(events: Iterator[Event], path: Path, told: Sequence[Event]) -> Iterator[Event]:
+    """Pass events on and append them to `events.jsonl`, steps left out: one line each, whole at any moment.
+
+    `told` are those that were passed on before and are only written.
+    """
     with path.open("a", encoding="utf-8") as file:
+
+        def write(event: Event) -> None:
+            file.write(json.dumps({"time": round(time.time(), 2), **record(event)}, ensure_ascii=False) + "\n")
+            file.flush()
+
+        for event in told:
+            write(event)
         for event in events:
             if not isinstance(event, StepEnded):
-                file.write(json.dumps({"time": round(time.time(), 2), **record(event)}, ensure_ascii=False) + "\n")
-                file.flush()
+                write(event)
             yield event
+
+
+def _refuse_small_disk(setup: Setup, folder: RunFolder) -> None:
+    """Prepared cases lie on the disk while a fold trains: refuse before hours of reading what it cannot hold.
+
+    Raises:
+        MachineError: With both numbers.
+    """
+    spacing = setup.plan.preprocessing.spacing_mm
+    bytes_a_voxel = 4 * len(setup.plan.channels) + 1
+    needed = 0.0
+    for case in setup.fingerprint.cases:
+        if case.case in setup.fold.train:
+            sides = zip(case.shape, case.spacing_mm, spacing, strict=True)
+            needed += bytes_a_voxel * prod(n * mm / (new or mm) for n, mm, new in sides)
+    free = shutil.disk_usage(folder.root).free
+    if needed > free:
+        raise MachineError(
+            f"The prepared cases of this run need about {needed / 2**30:.1f} GiB in {folder.cache}, but the disk has "
+            f"{free / 2**30:.1f} GiB left. Free some space, give another folder, or a coarser plan.spacing_mm."
+        )

@@ -25,9 +25,6 @@ FULL_AUGMENTATION_STEPS = 6000
 LIGHT_AUGMENTATION = 0.35
 """Strength of augmentation in the shortest runs."""
 
-SMALL_ERROR = 0.03
-"""A projected end within this share of the budget is left alone."""
-
 
 def steps_within(seconds: float, seconds_per_step: float, least: int = 20) -> int:
     """How many steps fit into `seconds`; never fewer than `least`, which then overruns and is announced.
@@ -88,8 +85,10 @@ def augmentation_strength(steps: int) -> float:
     return LIGHT_AUGMENTATION + (1 - LIGHT_AUGMENTATION) * share
 
 
-def corrected_steps(step: int, steps: int, elapsed_s: float, seconds_per_step: float, end_s: float) -> int | None:
-    """The number of steps that ends the training at `end_s`, or None where the present one does within 3 %.
+def corrected_steps(
+    step: int, steps: int, elapsed_s: float, seconds_per_step: float, end_s: float, tolerance: float
+) -> int | None:
+    """The number of steps that ends the training at `end_s`, or None where the present one nearly does.
 
     Args:
         step: Steps done.
@@ -97,12 +96,13 @@ def corrected_steps(step: int, steps: int, elapsed_s: float, seconds_per_step: f
         elapsed_s: Seconds of the budget that are used.
         seconds_per_step: What a step has taken so far.
         end_s: When, in seconds of the budget, the last step should end.
+        tolerance: The share of `end_s` by which it may be missed.
 
-    >>> corrected_steps(50, 100, elapsed_s=60, seconds_per_step=1.0, end_s=90)
+    >>> corrected_steps(50, 100, elapsed_s=60, seconds_per_step=1.0, end_s=90, tolerance=0.03)
     80
-    >>> corrected_steps(50, 100, elapsed_s=60, seconds_per_step=1.0, end_s=111)
+    >>> corrected_steps(50, 100, elapsed_s=60, seconds_per_step=1.0, end_s=111, tolerance=0.03)
     """
     expected_s = elapsed_s + (steps - step) * seconds_per_step
-    if abs(expected_s - end_s) <= SMALL_ERROR * end_s:
+    if abs(expected_s - end_s) <= tolerance * end_s:
         return None
     return max(step + 1, step + int((end_s - elapsed_s) / seconds_per_step))

@@ -4,6 +4,7 @@ All that can be refused is refused here, before an hour is spent: each case is r
 together, and a run that exists is only continued when asked to.
 """
 
+import os
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from medseg.config.load import config_to_yaml, load_config
 from medseg.config.schema import Config
-from medseg.core.errors import InputError, UsageError
+from medseg.core.errors import InputError, MachineError, UsageError
 from medseg.core.events import Event, Noted, Warned
 from medseg.core.labels import Labels
 from medseg.data.dataset import BadCase, Case, Dataset
@@ -74,8 +75,6 @@ class Setup:
     config: Config
     read: ReadOptions
     device: torch.device
-    budget_s: float | None
-    """None where the number of epochs was given."""
 
     @property
     def cases(self) -> dict[str, Case]:
@@ -99,31 +98,35 @@ def set_up(data: Path, options: TrainOptions) -> Generator[Event, None, Setup]:
     yield Noted(f"Training on {device} for {_amount(budget_s, config)}.")
     dataset = open_dataset(data, config.data)
     yield from (Noted(note) for note in dataset.notes)
+    splits = make_splits(dataset, config.data.folds, config.seed)
+    fold(splits, options.fold)  # refuses a fold that there is not before every case is read
+    yield from (Noted(note) for note in splits.notes)
     measured = yield from measure(dataset, read, seed=config.seed)
     total = len(dataset.cases) + len(dataset.problems)
     yield from _bad_cases(measured.bad, total, options.skip_bad)
-    splits = make_splits(dataset, config.data.folds, config.seed).without({case.id for case in measured.bad})
+    splits = splits.without({case.id for case in measured.bad})
     chosen = fold(splits, options.fold)
-    yield from (Noted(note) for note in splits.notes)
+    if not chosen.train:
+        raise InputError(f"Fold {options.fold} has no case left to train on. Add cases, or use --fold all.")
     if not chosen.validation:
         yield Warned("No case is held out for validation: nothing will tell how good this model is.")
     memory_gib = free_memory_gib(device)
     if options.max_memory_bytes is not None:
         memory_gib = min(memory_gib, options.max_memory_bytes / 2**30)
     facts = DeviceFacts(device.type, layer_gflops(device), memory_gib)  # type: ignore[arg-type]  # resolve_device gives one of the three
-    plan = make_plan(measured.fingerprint, config, measured.labels, facts, budget_s or DEFAULT_BUDGET_S[device.type])
-    return Setup(dataset, measured.labels, splits, chosen, measured.fingerprint, plan, config, read, device, budget_s)
+    sized_for_s = budget_s or DEFAULT_BUDGET_S[device.type]
+    plan = make_plan(measured.fingerprint, config, measured.labels, facts, sized_for_s)
+    plan = plan.model_copy(update={"budget_s": budget_s})
+    return Setup(dataset, measured.labels, splits, chosen, measured.fingerprint, plan, config, read, device)
 
 
-def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Setup:
+def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Generator[Event, None, Setup]:
     """What `set_up` found when the run began, from its folder: plan, folds and configuration stay as they were.
 
     Raises:
-        UsageError: There is no run to go on with.
+        UsageError: The run has no such fold.
         InputError: Cases that the run needs are gone.
     """
-    if not folder.plan.is_file():
-        raise UsageError(f"{folder.root} holds no run to resume: it has no plan.json. Train without --resume first.")
     config = load_config(folder.config)
     plan = Plan.model_validate(read_json(folder.plan, "the plan of a run"))
     fingerprint = Fingerprint.model_validate(read_json(folder.fingerprint, "the fingerprint of a data set"))
@@ -136,6 +139,14 @@ def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Setup:
             f"{len(gone)} cases of this run are no longer in {data} ({', '.join(gone[:5])}). "
             "Give the data set that the run began with."
         )
+    device = options.device
+    if device == "auto" and plan.schedule is not None:
+        device = plan.schedule.device
+        try:
+            resolve_device(device)
+        except MachineError:
+            yield Warned(f"The run began on {device}, which is not here; it goes on on {resolve_device('auto')}.")
+            device = "auto"
     return Setup(
         dataset=dataset,
         labels=plan.label_names,
@@ -145,8 +156,7 @@ def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Setup:
         plan=plan,
         config=config,
         read=ReadOptions.parse(config.data.read),
-        device=resolve_device(options.device),
-        budget_s=plan.schedule.budget_s if plan.schedule else options.budget_s,
+        device=resolve_device(device),
     )
 
 
@@ -164,8 +174,12 @@ def refuse_wrong_folder(folder: RunFolder, wants_resume: bool) -> None:
 
     Raises:
         UsageError: The folder and the wish do not fit.
+        MachineError: Nothing can be written there.
     """
     root = folder.root
+    there = next(parent for parent in (root.absolute(), *root.absolute().parents) if parent.exists())
+    if not os.access(there, os.W_OK):
+        raise MachineError(f"{root} cannot be written: {there} is read-only for you. Give another folder with -o.")
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is a file; give a folder for the run.")
     if folder.plan.is_file() and not wants_resume:

@@ -16,7 +16,8 @@ from medseg import io
 from medseg.core.events import CaseRead, Event
 from medseg.core.volume import LabelMap
 from medseg.data.cases import read_case
-from medseg.evaluate import EvaluateOptions, evaluate
+from medseg.evaluate import EvaluateOptions, Evaluation, Pair
+from medseg.evaluate.score import measure
 from medseg.metrics import confusion
 from medseg.predict.outputs import default_format
 from medseg.predict.predictor import Predictor
@@ -62,17 +63,17 @@ def validate_all(
 ) -> Generator[Event, None, Validation]:
     """Predict held-out cases, write their masks into `folder` and judge them with every default metric."""
     shutil.rmtree(folder, ignore_errors=True)
-    written: dict[str, str | Path | LabelMap] = {}
-    references: dict[str, str | Path | LabelMap] = {}
+    options = EvaluateOptions(seed=setup.config.seed, read=setup.read)
+    facts = []
     for done, case in enumerate(ids, start=1):
         predicted, reference = _predicted(predictor, setup, case)
         kind = default_format(predicted.meta.kind, predicted.geometry.shape)
-        written[case] = folder / f"{case}{io.suffix_for(kind)}"
-        io.write(predicted, folder / f"{case}{io.suffix_for(kind)}")
-        references[case] = reference
+        path = folder / f"{case}{io.suffix_for(kind)}"
+        io.write(predicted, path)
+        # Judged by what lies on the disk, one at a time: the voxels of the others need no memory.
+        facts.append(measure(Pair(case, path, reference, setup.cases[case].group), setup.labels, options))
         yield CaseRead(case, done, len(ids), "validating")
-    options = EvaluateOptions(seed=setup.config.seed, read=setup.read)
-    evaluation = evaluate(written, references, options, setup.labels)
+    evaluation = Evaluation(tuple(facts), setup.labels, options)
     evaluation.write(folder)
     figures = {name: figures["dice"].everywhere.mean for name, figures in evaluation.summary.figures.items()}
     by_label = {name: mean for name, mean in figures.items() if mean is not None}

@@ -239,8 +239,9 @@ def test_tables_put_failures_first_and_both_means_side_by_side(folders):
     failures, scores, statuses = tables(found)
     assert failures.title == "Not compared: 4 of 8 cases"
     assert [row[0] for row in failures.rows] == ["absent", "cut", "extra", "moved"]
-    assert scores.headers == ("label", "metric", "all", "95% interval", "n", "found", "n found")
-    assert scores.rows[len(found.options.metrics)][:3] == ("spleen", "Dice", "0.286")
+    assert scores.headers[:5] == ("label", "mean of", "n", "Dice", "IoU")
+    assert [row[:2] for row in scores.rows[2:4]] == [("spleen", "all"), ("", "found")]
+    assert scores.rows[2][3] == "0.286"
     assert any("grows with the field of view" in note for note in scores.notes)
     assert statuses.headers == ("label", "ok", "missed", "false_alarm", "missing", "failed", "no_reference")
     assert statuses.rows[1] == ("spleen", "2", "1", "1", "1", "2", "1")
@@ -249,11 +250,11 @@ def test_tables_put_failures_first_and_both_means_side_by_side(folders):
 def test_tables_are_written_in_four_forms(folders):
     found = tables(evaluate(*folders, labels=Labels({"50% | fat_liver": (1,), "spleen": (2,)})))
     assert "50% | fat_liver" in render(found, "text")
-    assert "| 50% \\| fat_liver | Dice | 0.524 |" in render(found, "markdown")
-    assert r"50\% | fat\_liver & Dice & 0.524" in render(found, "latex")
+    assert "| 50% \\| fat_liver | all | 7 | 0.524 |" in render(found, "markdown")
+    assert r"50\% | fat\_liver & all & 7 & 0.524" in render(found, "latex")
     rows = list(csv.reader(render(found[1:2], "csv").splitlines()))
-    assert rows[0][:3] == ["label", "metric", "all"]
-    assert {len(row) for row in rows} == {7}
+    assert rows[0][:4] == ["label", "mean of", "n", "Dice"]
+    assert len({len(row) for row in rows}) == 1
     with pytest.raises(UsageError, match="not as 'html'"):
         render(found, "html")
 

@@ -146,3 +146,13 @@ def test_the_wheel_carries_the_presets_and_trains_in_an_empty_folder(tmp_path):
         check=True,
     )
     assert str(site) in where.stdout
+
+
+def test_a_dry_run_shows_the_network_stage_by_stage_and_writes_nothing(shell):
+    said = shell.train(SAMPLE, "run", "--dry-run", "--budget", "2m")
+    assert "contracting" in said
+    assert "bottleneck" in said
+    assert "expanding" in said
+    assert "receptive field" in said
+    assert "Nothing was written." in said
+    assert list(shell.folder.iterdir()) == []

@@ -13,7 +13,7 @@ def checkpoint():
     weights(torch.ones(1, 1, 4, 4)).sum().backward()
     optimizer.step()
     state = dict(weights.state_dict())
-    return Checkpoint(7, 12.5, 10.0, state, state, optimizer.state_dict(), ((5, 9),))
+    return Checkpoint(7, 12.5, 10.0, state, state, optimizer.state_dict(), {}, ((5, 9),))
 
 
 def test_a_checkpoint_comes_back_bit_by_bit(tmp_path):

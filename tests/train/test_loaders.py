@@ -80,7 +80,7 @@ def test_a_case_that_broke_since_is_refused_in_our_own_words(balls, plan, tmp_pa
 def test_spawned_workers_give_the_very_same_batches(balls, plan, tmp_path):
     _, cache, _ = prepare_all(balls, plan, tmp_path / "cache")
     batches = PatchBatches(cache, [f"ball_{n}" for n in range(6)], plan, 0.5, 0)
-    alone, helped = batch_loader(batches, 2, 5, workers=0), batch_loader(batches, 2, 5, workers=2)
+    alone, helped = batch_loader(batches, 2, workers=0), batch_loader(batches, 2, workers=2)
     for _ in range(3):
         for ours, theirs in zip(next(alone), next(helped), strict=True):
             np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
