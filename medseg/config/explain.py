@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -128,15 +128,21 @@ def _allowed(info: FieldInfo) -> str:
     >>> _allowed(_keys()["training.learning_rate"])
     'a number > 0 and ≤ 10, or null'
     """
-    limits = " and ".join(
-        f"{sign} {bound}"
-        for constraint in info.metadata
-        for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
-        if (bound := getattr(constraint, name, None)) is not None
-    )
+    limits = _limits_of(info.metadata)
     words = list(_words(info.annotation, limits))
     *others, last = words
     return f"{', '.join(others)}{',' if limits else ''} or {last}" if others else last
+
+
+def _limits_of(constraints: Iterable[object]) -> str:
+    """Bounds in words: "≥ 1 and ≤ 8". Those of the elements of a list lie in pydantic's own field, in its metadata."""
+    flat = [inner for outer in constraints for inner in (outer, *getattr(outer, "metadata", ()))]
+    return " and ".join(
+        f"{sign} {bound}"
+        for constraint in flat
+        for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+        if (bound := getattr(constraint, name, None)) is not None
+    )
 
 
 def _words(annotation: Any, limits: str) -> Iterator[str]:  # noqa: ANN401 (a type, or what typing makes of one)
@@ -162,7 +168,12 @@ def _list_words(annotation: Any) -> str:  # noqa: ANN401
         return f"a list of {len(get_args(annotation))} numbers"
     if get_origin(element) is tuple:
         return "a list of lists of whole numbers"
-    return "a list of whole numbers" if element is int else "a list of numbers"
+    whole, limits = element, ""
+    if get_origin(element) is Annotated:
+        whole, *conditions = get_args(element)
+        limits = _limits_of(conditions)
+    words = "a list of whole numbers" if whole is int else "a list of numbers"
+    return f"{words} {limits}" if limits else words
 
 
 def _choices(annotation: Any) -> Iterator[str]:  # noqa: ANN401

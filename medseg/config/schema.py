@@ -55,7 +55,7 @@ class PlanConfig(_Section):
     """What the plan's rules would decide, where the user knows better."""
 
     dimensions: Literal["auto", 2, 3] = "auto"
-    spacing_mm: tuple[Annotated[float, Field(gt=0, le=1000)], ...] | None = None
+    spacing_mm: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Of the plan grid, for the axes left-right, back-front, feet-head."""
     patch: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None
     """One number for each axis of the network."""

@@ -267,6 +267,12 @@ def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: Evaluat
     warnings = []
     if not labels.names:
         warnings.append("No label could be judged: the references hold nothing but background, or none could be read.")
+    pictures = [facts for facts in measured if facts.grid is not None and _is_picture(facts.grid, facts.placed)]
+    if pictures:
+        warnings.append(
+            f"{len(pictures)} of {len(measured)} references are pictures without a place in space: "
+            "there a mm is a pixel, and an ml a thousand of them."
+        )
     tolerances = [options.tolerance_of(name) for name in options.select(labels)]
     coarse = [
         facts.pair.case
@@ -280,6 +286,10 @@ def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: Evaluat
             "than the boundary. Choose a larger --tolerance."
         )
     return tuple(warnings)
+
+
+def _is_picture(grid: Geometry, placed: bool) -> bool:
+    return not placed and grid.shape[2] == 1 and grid.spacing_mm == (1.0, 1.0, 1.0)
 
 
 def _largest_spacing_mm(grid: Geometry) -> float:

@@ -86,6 +86,7 @@ class Facts:
         reason: What is wrong, in a sentence; empty for "compared".
         defect: The traceback, if what went wrong is a defect of medseg.
         grid: The reference's grid; None where there is no reference.
+        placed: Whether the reference says where its grid lies in space.
         reference_counts: Voxels of each value of the reference, ignored ones left out.
         confusion: The counts of pairs of values; None but for "compared".
         distances: By label: the metrics of the boundaries, where both sides have the label.
@@ -97,6 +98,7 @@ class Facts:
     reason: str = ""
     defect: str = ""
     grid: Geometry | None = None
+    placed: bool = True
     reference_counts: Mapping[int, int] = field(default_factory=dict)
     confusion: Confusion | None = None
     distances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -122,6 +124,7 @@ def measure(pair: Pair, labels: Labels | None, options: EvaluateOptions) -> Fact
     if isinstance(reference, _Failure):
         return Facts(pair, "no_reference", f"The reference cannot be used. {reference.reason}", reference.defect)
     facts = Facts(pair, "missing", "There is no prediction for this case.", grid=reference.geometry)
+    facts = replace(facts, placed=reference.meta.placed)
     if prediction is None:
         return replace(facts, reference_counts=_counts(reference, labels))
     compared = _attempt(lambda: _compare(facts, _read(prediction, options), reference, labels, options), pair)

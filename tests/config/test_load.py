@@ -101,9 +101,9 @@ def test_a_section_of_comments_and_an_empty_file_say_nothing(write):
         ),
         (
             "prediction:\n  xyzzy: 1",
-            "prediction.xyzzy is no key of the configuration. The keys of prediction are overlap, mirror.",
+            "prediction.xyzzy is no key of the configuration. The keys of prediction are overlap.",
         ),
-        ("prediction: 1", "prediction is 1, but it is a section with the keys overlap, mirror."),
+        ("prediction: 1", "prediction is 1, but it is a section with the keys overlap."),
         ("training:\n  optimizer: adam", "training.optimizer is 'adam', but must be adamw or sgd. Did you mean adamw?"),
         (
             "training:\n  learning_rate: fast",
@@ -119,14 +119,15 @@ def test_a_section_of_comments_and_an_empty_file_say_nothing(write):
             "network.strides is [[1, 2], ['a']], but must be a list of lists of whole numbers or null.",
         ),
         ("plan:\n  dimensions: 4", "plan.dimensions is 4, but must be auto, 2 or 3."),
-        ("plan:\n  patch: 40", "plan.patch is 40, but must be a list of whole numbers or null."),
+        ("plan:\n  patch: 40", "plan.patch is 40, but must be a list of whole numbers ≥ 1 and ≤ 4096 or null."),
         (
             "augmentation:\n  mirror_axes: none",
             "augmentation.mirror_axes is 'none', but must be a list of whole numbers or auto.",
         ),
         ("augmentation:\n  gamma_range: 3", "augmentation.gamma_range is 3, but must be a list of 2 numbers."),
         ("augmentation:\n  gamma_range: [2, 1]", "augmentation.gamma_range is [2.0, 1.0], but a range ascends."),
-        ("prediction:\n  mirror: maybe", "prediction.mirror is 'maybe', but must be true or false."),
+        ("network:\n  residual: maybe", "network.residual is 'maybe', but must be true or false."),
+        ("plan:\n  spacing_mm: [0, 1, 1]", "plan.spacing_mm is [0, 1, 1], but must be a list of numbers > 0 or null."),
         ("data:\n  read: 3", "data.read is 3, but must be KEY: VALUE pairs of text."),
         ("seed: -1", "seed is -1, but must be a whole number ≥ 0 and < 4294967296."),
         ("- 1", "a configuration is made of sections such as 'training:', but this is not."),
@@ -176,7 +177,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         ("training.epochs", "write KEY=VALUE, such as training.learning_rate=1e-3; no value is null."),
         ("training.epochs=", "write KEY=VALUE, such as training.learning_rate=1e-3; no value is null."),
         ("=3", "write KEY=VALUE, such as training.learning_rate=1e-3; no value is null."),
-        ("prediction=3", "prediction is 3, but it is a section with the keys overlap, mirror."),
+        ("prediction=3", "prediction is 3, but it is a section with the keys overlap."),
     ],
 )
 def test_a_mistake_in_an_override_names_the_override(override, sentence):

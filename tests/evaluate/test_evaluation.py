@@ -15,7 +15,7 @@ from medseg.core.errors import InputError, UsageError
 from medseg.core.events import CaseFailed, CaseScored, Warned
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
-from medseg.core.volume import LabelMap
+from medseg.core.volume import LabelMap, Meta
 from medseg.evaluate import (
     EvaluateOptions,
     Evaluation,
@@ -290,3 +290,11 @@ def test_real_label_maps_against_themselves_are_perfect(shared_data):
     assert found.n_cases == 8
     assert found.headline["dice"] == found.headline["nsd"] == 1.0
     assert found.headline["hd_mm"] == 0.0
+
+
+def test_pictures_are_said_to_be_measured_in_pixels():
+    grid = Geometry.from_spacing((6, 5, 1))
+    picture = LabelMap(np.ones(grid.shape, np.uint8), grid, meta=Meta(kind="png", placed=False))
+    assert any("a mm is a pixel" in warning for warning in evaluate(picture, picture).warnings)
+    scan = LabelMap(picture.array, grid)
+    assert not any("a mm is a pixel" in warning for warning in evaluate(scan, scan).warnings)

@@ -36,7 +36,8 @@ def every_pair():
     }
     rows = []
     while waiting:
-        row = dict(sorted(waiting, key=lambda pair: sorted(map(str, pair)))[0])
+        # Sorted: a set has another order in each process, and every worker must collect the same tests.
+        row = dict(sorted(min(waiting, key=lambda pair: sorted(map(str, pair))), key=str))
         for name in (n for n in names if n not in row):
             row[name] = max(
                 OPTIONS[name], key=lambda v: sum(frozenset({(name, v), item}) in waiting for item in row.items())

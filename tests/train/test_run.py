@@ -4,13 +4,14 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from medseg import io
-from medseg.core.errors import InputError, UsageError
-from medseg.core.events import CaseFailed, EpochEnded, Finished, Planned, StepEnded, Validated, Warned
+from medseg.core.errors import InputError, MachineError, UsageError
+from medseg.core.events import CaseFailed, CaseRead, EpochEnded, Finished, Planned, StepEnded, Validated, Warned
 from medseg.model import load_model
 from medseg.plan.plan import Plan
 from medseg.predict import Predictor
@@ -155,6 +156,72 @@ def test_a_run_that_died_before_its_first_checkpoint_starts_again(trained, balls
     assert same_bits(folder, tmp_path / "run")
 
 
+def test_a_run_that_died_before_its_steps_were_counted_keeps_its_budget(balls, tmp_path):
+    config = SMALL.model_copy(update={"training": SMALL.training.model_copy(update={"steps_an_epoch": 10})})
+    options = TrainOptions(config=config, device="cpu", budget_s=10.0)
+    for event in run(balls, tmp_path / "run", options):
+        if isinstance(event, CaseRead) and event.phase == "preparing":
+            break
+    assert Plan.model_validate_json((tmp_path / "run/plan.json").read_text()).schedule is None
+    list(run(balls, tmp_path / "run", TrainOptions(resume=True, device="cpu")))
+    plan = Plan.model_validate_json((tmp_path / "run/plan.json").read_text())
+    assert plan.budget_s == 10
+    assert plan.schedule.steps >= 20
+
+
+def test_stopping_while_cases_are_read_leaves_nothing_behind(balls, tmp_path):
+    events = list(run(balls, tmp_path / "run", OPTIONS, stop=lambda: True))
+    assert events[-1].summary == {"interrupted": True, "resumable": False}
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fold_that_joins_does_the_steps_that_the_first_ended_with(trained, balls, tmp_path):
+    folder, _ = trained
+    shutil.copytree(folder, tmp_path / "run")
+    plan = json.loads((tmp_path / "run/plan.json").read_text())
+    plan["budget_s"] = 1.0
+    plan["schedule"]["corrections"] = [{"at": 5, "steps": 8}, {"at": 7, "steps": 7}]
+    (tmp_path / "run/plan.json").write_text(json.dumps(plan))
+    events = list(run(balls, tmp_path / "run", replace(OPTIONS, resume=True, fold=1)))
+    assert [e.step for e in events if isinstance(e, StepEnded)] == list(range(1, 8))
+    assert json.loads((tmp_path / "run/plan.json").read_text()) == plan
+
+
+def test_dropout_is_drawn_alike_by_a_run_that_was_resumed(balls, tmp_path):
+    network = TWO_EPOCHS.network.model_copy(update={"dropout": 0.3})
+    options = replace(OPTIONS, config=TWO_EPOCHS.model_copy(update={"network": network}))
+    list(run(balls, tmp_path / "whole", options))
+    seen = []
+
+    def stop():
+        return len(seen) >= 4
+
+    for event in run(balls, tmp_path / "parts", options, stop):
+        seen += [event] if isinstance(event, StepEnded) else []
+    list(run(balls, tmp_path / "parts", replace(options, resume=True)))
+    assert same_bits(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_events_before_there_was_a_folder_are_kept(trained):
+    folder, _ = trained
+    lines = [json.loads(line) for line in (folder / "fold_0/events.jsonl").read_text().splitlines()]
+    assert lines[0]["event"] == "noted"
+    assert sum(line["event"] == "case_read" and line["phase"] == "checking" for line in lines) == 6
+
+
+def test_a_disk_that_cannot_hold_the_prepared_cases_is_said_at_once(balls, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(MachineError, match=r"need about .* GiB in .*cache, but the disk has 0.0 GiB left"):
+        list(run(balls, tmp_path / "run", OPTIONS))
+
+
+def test_a_fold_that_there_is_not_is_refused_before_any_case_is_read(balls, tmp_path):
+    seen = []
+    with pytest.raises(UsageError, match="9"):
+        seen += run(balls, tmp_path / "run", replace(OPTIONS, fold=9))
+    assert not any(isinstance(e, CaseRead) for e in seen)
+
+
 def test_another_fold_joins_the_run_and_its_model(trained, balls, tmp_path):
     folder, _ = trained
     shutil.copytree(folder, tmp_path / "run")
@@ -175,10 +242,9 @@ def test_a_budget_becomes_steps_that_end_with_it(balls, tmp_path):
     config = SMALL.model_copy(update={"training": SMALL.training.model_copy(update={"steps_an_epoch": 10})})
     events = list(run(balls, tmp_path / "run", TrainOptions(config=config, device="cpu", budget_s=12.0)))
     plan = Plan.model_validate_json((tmp_path / "run/plan.json").read_text())
-    assert plan.schedule.budget_s == 12
+    assert plan.budget_s == 12
     assert plan.schedule.steps >= 20
-    corrections = plan.schedule.corrections
-    assert events[-1].summary["steps"] == (corrections[-1].steps if corrections else plan.schedule.steps)
+    assert events[-1].summary["steps"] == plan.schedule.final_steps
 
 
 def test_a_dry_run_measures_and_writes_nothing(balls, tmp_path, monkeypatch):
