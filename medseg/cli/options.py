@@ -13,8 +13,6 @@ from medseg.core.errors import UsageError
 
 __all__ = ["Shared", "parse_pairs", "shared_options"]
 
-_option = functools.partial(typer.Option, rich_help_panel="Shared options")
-
 
 @dataclass(frozen=True)
 class Shared:
@@ -45,32 +43,32 @@ def _signature(
     *,
     verbose: Annotated[
         int,
-        _option("-v", "--verbose", count=True, envvar="MEDSEG_VERBOSE", help="Say more; -vv adds tracebacks."),
+        typer.Option("-v", "--verbose", count=True, envvar="MEDSEG_VERBOSE", help="Say more; -vv adds tracebacks."),
     ] = 0,
     quiet: Annotated[
-        bool, _option("-q", "--quiet", envvar="MEDSEG_QUIET", help="Say only errors and the result.")
+        bool, typer.Option("-q", "--quiet", envvar="MEDSEG_QUIET", help="Say only errors and the result.")
     ] = False,
     json_lines: Annotated[
-        bool, _option("--json", envvar="MEDSEG_JSON", help="One JSON object a line on standard output.")
+        bool, typer.Option("--json", envvar="MEDSEG_JSON", help="One JSON object a line on standard output.")
     ] = False,
     device: Annotated[
         str,
-        _option("--device", metavar="auto|cpu|cuda|cuda:N|mps", envvar="MEDSEG_DEVICE", help="Where to compute."),
+        typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", envvar="MEDSEG_DEVICE", help="Where to compute."),
     ] = "auto",
     jobs: Annotated[
         int | None,
-        _option("--jobs", min=1, metavar="N", envvar="MEDSEG_JOBS", help="How many at once; default: the cores."),
+        typer.Option("--jobs", min=1, metavar="N", envvar="MEDSEG_JOBS", help="How many at once; default: the cores."),
     ] = None,
     max_memory: Annotated[
         str | None,
-        _option("--max-memory", metavar="8G", envvar="MEDSEG_MAX_MEMORY", help="Memory the command may take."),
+        typer.Option("--max-memory", metavar="8G", envvar="MEDSEG_MAX_MEMORY", help="Memory the command may take."),
     ] = None,
     seed: Annotated[
-        int | None, _option("--seed", min=0, metavar="N", envvar="MEDSEG_SEED", help="Seed of everything random.")
+        int | None, typer.Option("--seed", min=0, metavar="N", envvar="MEDSEG_SEED", help="Seed of everything random.")
     ] = None,
     read: Annotated[
         list[str] | None,
-        _option(
+        typer.Option(
             "--read", metavar="KEY=VALUE", help="How to read what leaves a choice, e.g. geometry=sform; repeatable."
         ),
     ] = None,
