@@ -29,8 +29,8 @@ ANISOTROPIC = 3.0
 STEPS_AT_ONE_MINUTE = 220
 """A budget of m minutes should hold about this many times √m steps; a step may then cost what that leaves.
 
-More time goes into more steps and larger steps alike. On Hippocampus, 10 minutes of 2 cores are some 700 steps of
-57 GFLOP (docs/benchmarks.md)."""
+More time goes into more steps and larger steps alike. On Hippocampus, 10 minutes of 2 cores are some 900 steps of
+58 GFLOP (docs/benchmarks.md)."""
 
 TRAINING_SHARE = 0.85
 """The share of a budget that goes into steps; the rest reads, validates and writes."""

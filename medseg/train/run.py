@@ -279,7 +279,8 @@ def _begin(
     if schedule is None:
         raise ValueError("a race begins with a schedule")
     arithmetic = Arithmetic(schedule.arithmetic, schedule.memory_format)
-    if arithmetic.dtype not in {option.dtype for option in candidates("auto", setup.device)}:
+    chosen_by_us = setup.config.training.arithmetic == "auto"
+    if chosen_by_us and arithmetic.dtype not in {option.dtype for option in candidates("auto", setup.device)}:
         # A run may be resumed elsewhere: what was fastest there can be thirty times slower here.
         yield Warned(f"{arithmetic.dtype} does not pay on this machine; the run goes on in float32.")
         arithmetic = Arithmetic("float32", schedule.memory_format)

@@ -76,7 +76,8 @@ def learning_rate(done: float, training: TrainingConfig) -> float:
 def augmentation_strength(steps: int) -> float:
     """How strong augmentation is in a run of `steps` steps, in (0, 1]: it grows with the budget.
 
-    Measured on Hippocampus (docs/benchmarks.md): strong augmentation costs accuracy in runs of minutes.
+    Augmentation keeps a network from learning cases by heart; a run of minutes never comes that far, and what it needs
+    is to see scans as they are. The two constants are a choice, not yet an ablation.
 
     >>> augmentation_strength(6000)
     1.0

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from medseg import io
+from medseg.config.schema import Config
 from medseg.core.errors import InputError, MachineError, UsageError
 from medseg.core.events import CaseFailed, CaseRead, EpochEnded, Finished, Planned, StepEnded, Validated, Warned
 from medseg.model import load_model
@@ -229,6 +230,38 @@ def test_another_fold_joins_the_run_and_its_model(trained, balls, tmp_path):
     model = load_model(tmp_path / "run")
     assert model.folds == ("fold_0", "fold_1")
     assert (tmp_path / "run/fold_1/validation/summary.json").is_file()
+
+
+def test_volumes_are_learnt_slice_by_slice_by_a_flat_network(balls, tmp_path):
+    flat = {"patch": (16, 16), "batch": 2, "dimensions": 2}
+    network = {"features": (4, 8), "kernels": ((3, 3),) * 2, "strides": ((1, 1), (2, 2))}
+    config = Config(plan=flat, network=network, training={"epochs": 1, "steps_an_epoch": 4})
+    list(run(balls, tmp_path / "run", TrainOptions(config=config, device="cpu")))
+    model = load_model(tmp_path / "run")
+    assert (model.plan.dimensions, model.plan.slice_axis) == (2, 2)
+    volume = io.read(balls / "images" / "ball_0.nii.gz")
+    assert Predictor.load(tmp_path / "run", device="cpu")(volume).labels.geometry == volume.geometry
+
+
+def test_what_is_to_be_ignored_and_regions_go_the_whole_way(tmp_path):
+    """nnU-Net's layout with overlapping regions and an ignore value, as BraTS-like data have them."""
+    folder = write_balls(tmp_path / "balls", n=4)
+    raw = tmp_path / "raw"
+    (raw / "imagesTr").mkdir(parents=True)
+    (raw / "labelsTr").mkdir()
+    for number in range(4):
+        shutil.copy(folder / "images" / f"ball_{number}.nii.gz", raw / "imagesTr" / f"ball_{number}_0000.nii.gz")
+        label_map = io.read_labels(folder / "labels" / f"ball_{number}.nii.gz")
+        label_map.array[0] = 9
+        io.write(label_map, raw / "labelsTr" / f"ball_{number}.nii.gz")
+    labels = {"background": 0, "whole": [3, 7], "core": 3, "ignore": 9}
+    description = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": 4, "file_ending": ".nii.gz"}
+    (raw / "dataset.json").write_text(json.dumps(description))
+    list(run(raw, tmp_path / "run", OPTIONS))
+    summary = json.loads((tmp_path / "run/fold_0/validation/summary.json").read_text())
+    assert set(summary["labels"]) == {"whole", "core"}
+    plan = load_model(tmp_path / "run").plan
+    assert (plan.network.n_classes, plan.ignore) == (3, 9)
 
 
 def test_training_on_all_cases_says_loudly_that_nothing_is_held_out(balls, tmp_path):
