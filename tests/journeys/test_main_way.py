@@ -92,8 +92,9 @@ def test_pictures_go_in_and_palette_masks_come_out(pictures, shell):
     shell("predict", pictures / "images", "-m", "run", "-o", "out", "--device", "cpu")
     masks = sorted((shell.folder / "out").glob("cell_?.png"))
     assert len(masks) == 8
-    assert Image.open(masks[0]).mode == "P"
-    assert Image.open(masks[0]).size == (96, 80)
+    with Image.open(masks[0]) as mask:
+        assert mask.mode == "P"
+        assert mask.size == (96, 80)
     said = shell("evaluate", "out", pictures / "labels", "--json")
     (evaluated,) = [line for line in said.splitlines() if line.startswith('{"event": "evaluated"')]
     assert json.loads(evaluated)["headline"]["dice"] > 0.8
