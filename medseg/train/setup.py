@@ -186,8 +186,18 @@ def refuse_wrong_folder(folder: RunFolder, wants_resume: bool) -> None:
         raise UsageError(f"{root} already holds a run. Add --resume to go on with it, or give another folder with -o.")
     if wants_resume and not folder.plan.is_file():
         raise UsageError(f"{root} holds no run to resume: it has no plan.json. Train without --resume first.")
-    if not wants_resume and root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
+    if not wants_resume and root.is_dir() and any(not _is_leftover(path) for path in root.iterdir()):
         raise UsageError(f"{root} is not empty and holds no run; give a new folder, so that nothing is mixed up.")
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a run that died before it had a plan may have left this: then the same command may begin again."""
+    begun = path.name in ("config.yaml", "fingerprint.json", "splits.json")
+    return (
+        path.name.startswith(".")
+        or begun
+        or (path.is_dir() and path.name.startswith("fold_") and not any(path.iterdir()))
+    )
 
 
 def _amount(budget_s: float | None, config: Config) -> str:

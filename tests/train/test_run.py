@@ -306,6 +306,12 @@ def test_a_folder_with_other_things_in_it_is_left_alone(balls, tmp_path):
         list(run(balls, tmp_path, OPTIONS))
 
 
+def test_a_start_that_failed_does_not_stand_in_the_way_of_the_next(balls, tmp_path):
+    (tmp_path / "run/fold_0").mkdir(parents=True)
+    (tmp_path / "run/config.yaml").write_text("seed: 0")
+    assert isinstance(list(run(balls, tmp_path / "run", OPTIONS))[-1], Finished)
+
+
 def damaged(tmp_path):
     folder = write_balls(tmp_path / "data", n=5)
     path = folder / "images" / "ball_2.nii.gz"
