@@ -30,7 +30,7 @@ class Shell:
     @property
     def environment(self):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MEDSEG_")}
-        return {**kept, "OMP_NUM_THREADS": "2", "NO_COLOR": "1", "COLUMNS": "120"}
+        return {**kept, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "120"}
 
     def start(self, *arguments, **options):
         command = [sys.executable, "-m", "medseg", *map(str, arguments)]
