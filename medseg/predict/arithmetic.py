@@ -7,17 +7,17 @@ other.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["Arithmetic", "Dtype", "candidates", "fastest", "synchronise"]
+__all__ = ["Arithmetic", "Dtype", "candidates", "fastest", "seconds_of", "seconds_of_each"]
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -71,16 +71,37 @@ def candidates(wish: Dtype | Literal["auto"], device: torch.device) -> list[Arit
 
 def fastest(options: Iterable[Arithmetic], run: Callable[[Arithmetic], object], device: torch.device) -> Arithmetic:
     """Time `run` under each option, in order, and take the one with the shortest run."""
-    seconds: dict[Arithmetic, float] = {}
-    for arithmetic in options:
-        first = _seconds(lambda arithmetic=arithmetic: run(arithmetic), device)  # type: ignore[misc]
-        if seconds and first > HOPELESS * min(seconds.values()):
-            continue
-        seconds[arithmetic] = min(_seconds(lambda a=arithmetic: run(a), device) for _ in range(TIMED_RUNS))  # type: ignore[misc]
+    seconds = seconds_of_each(options, lambda arithmetic: partial(run, arithmetic), device)
     return min(seconds, key=lambda arithmetic: seconds[arithmetic])
 
 
-def synchronise(device: torch.device) -> None:
+def seconds_of_each(
+    options: Iterable[Arithmetic],
+    prepare: Callable[[Arithmetic], Callable[[], object]],
+    device: torch.device,
+    *,
+    runs: int = TIMED_RUNS,
+    summary: Callable[[Sequence[float]], float] = min,
+) -> dict[Arithmetic, float]:
+    """Seconds of a run under each option, in order.
+
+    Args:
+        options: What to time.
+        prepare: Brings everything into an arithmetic and gives the run to be timed.
+        device: What is waited for.
+        runs: Timed runs after the first, which pays for allocations; an option that is hopeless in its first has none.
+        summary: Makes one number of the timed runs.
+    """
+    seconds: dict[Arithmetic, float] = {}
+    for arithmetic in options:
+        run = prepare(arithmetic)
+        first = seconds_of(run, device)
+        hopeless = bool(seconds) and first > HOPELESS * min(seconds.values())
+        seconds[arithmetic] = first if hopeless else summary([seconds_of(run, device) for _ in range(runs)])
+    return seconds
+
+
+def _synchronise(device: torch.device) -> None:
     """Wait until the device has done all that it was given, so that a clock tells the truth."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -100,11 +121,14 @@ def _layer_seconds(dtype: torch.dtype) -> float:
     image = torch.ones(1, 16, 12, 12, 12, dtype=dtype).contiguous(memory_format=torch.channels_last_3d)
     with torch.inference_mode():
         functional.conv3d(image, weight, padding=1)
-        return min(_seconds(lambda: functional.conv3d(image, weight, padding=1), torch.device("cpu")) for _ in range(3))
+        return min(
+            seconds_of(lambda: functional.conv3d(image, weight, padding=1), torch.device("cpu")) for _ in range(3)
+        )
 
 
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
+def seconds_of(run: Callable[[], object], device: torch.device) -> float:
+    """Wall-clock seconds of one run, until the device has done all of it."""
     start = time.perf_counter()
     run()
-    synchronise(device)
+    _synchronise(device)
     return time.perf_counter() - start

@@ -6,7 +6,6 @@ steps of the planned network on batches of the planned shape. Which candidates a
 """
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import nn
 
 from medseg.config.schema import TrainingConfig
 from medseg.plan.plan import Plan
-from medseg.predict.arithmetic import HOPELESS, Arithmetic, candidates, synchronise
+from medseg.predict.arithmetic import Arithmetic, candidates, seconds_of, seconds_of_each
 from medseg.train.batches import Batch
 from medseg.train.loop import Learner
 
@@ -53,20 +52,18 @@ def time_steps(
         learner: Makes a fresh learner on the device; it is thrown away.
         device: Where steps run.
     """
-    seconds: dict[Arithmetic, float] = {}
     batch = _batch(plan)
-    for arithmetic in candidates(training.arithmetic, device):
-        if training.memory_format not in ("auto", arithmetic.memory_format):
-            continue
+
+    def prepare(arithmetic: Arithmetic) -> Callable[[], object]:
         trained = learner(arithmetic)
+        return lambda: trained.learn(batch, step=0, rate=1e-5)
 
-        def step(trained: Learner = trained) -> None:
-            trained.learn(batch, step=0, rate=1e-5)
-            synchronise(device)
-
-        first = _seconds(step)
-        hopeless = bool(seconds) and first > HOPELESS * min(seconds.values())
-        seconds[arithmetic] = first if hopeless else median(_seconds(step) for _ in range(TIMED_STEPS))
+    allowed = [
+        arithmetic
+        for arithmetic in candidates(training.arithmetic, device)
+        if training.memory_format in ("auto", arithmetic.memory_format)
+    ]
+    seconds = seconds_of_each(allowed, prepare, device, runs=TIMED_STEPS, summary=median)
     best = min(seconds, key=lambda arithmetic: seconds[arithmetic])
     return Measured(best, seconds[best], {str(arithmetic): s for arithmetic, s in seconds.items()})
 
@@ -82,12 +79,11 @@ def layer_gflops(device: torch.device) -> float:
 
     def run() -> None:
         layer(image).sum().backward()
-        synchronise(device)
 
     run()
     # Without the gradient of its input the layer does two thirds of a step's work.
     gflop = 2 * 2 * 2 * 24**3 * 32 * 32 * 27 / 1e9
-    return gflop / min(_seconds(run) for _ in range(LAYER_RUNS))
+    return gflop / min(seconds_of(run, device) for _ in range(LAYER_RUNS))
 
 
 def free_memory_gib(device: torch.device) -> float:
@@ -133,9 +129,3 @@ def _batch(plan: Plan) -> Batch:
     image = torch.randn(plan.batch, len(plan.channels), *plan.patch, generator=generator)
     classes = torch.randint(0, plan.network.n_classes, (plan.batch, *plan.patch), generator=generator)
     return image, classes.to(torch.uint8)
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start

@@ -62,7 +62,8 @@ def run(data: Path, out: Path, options: TrainOptions, stop: Stop = lambda: False
         data: A data set folder.
         out: The RUN folder; new, or one to go on with (`options.resume`).
         options: Everything else.
-        stop: Asked after each step; when it says yes, the run saves and ends, and can be resumed.
+        stop: Asked between steps and between cases; when it says yes, the run ends. From the first step on it is saved
+            and can be resumed.
 
     Yields:
         Events; the last is `Finished`, with "interrupted" in its summary where `stop` ended the run.
@@ -89,7 +90,7 @@ def run(data: Path, out: Path, options: TrainOptions, stop: Stop = lambda: False
 
 
 class _StoppedError(Exception):
-    """The user wants to stop where nothing needs to be saved; it does not leave this module."""
+    """The user wants to stop, and what needs to be saved is saved; it does not leave this module."""
 
 
 def _stoppable(
