@@ -47,8 +47,14 @@ def read(path: Path | str, options: ReadOptions | None = None) -> Volume:
     return volume
 
 
-def read_labels(path: Path | str, options: ReadOptions | None = None) -> LabelMap:
-    """The label map in a file: values as they are there (uint8 or uint16), no names.
+def read_labels(path: Path | str, options: ReadOptions | None = None, image: Path | str | None = None) -> LabelMap:
+    """The label map in a file: values as they are there (uint8 or uint16), with names where the file has them.
+
+    Args:
+        path: The file.
+        options: How files are read.
+        image: The image that it was drawn on: a DICOM SEG or RTSTRUCT is placed on the grid of that series; other kinds
+            have a grid of their own and do not ask.
 
     Raises:
         UsageError: There is no such path.
@@ -56,7 +62,12 @@ def read_labels(path: Path | str, options: ReadOptions | None = None) -> LabelMa
     """
     path = Path(path)
     with _reading(path):
-        label_map: LabelMap = _module(path).read_labels(path, options or ReadOptions())
+        module, options = _module(path), options or ReadOptions()
+        label_map: LabelMap
+        if module.__name__.startswith("medseg.io.dicom"):
+            label_map = module.read_labels(path, options, None if image is None else Path(image))
+        else:
+            label_map = module.read_labels(path, options)
     return label_map
 
 

@@ -16,12 +16,33 @@ __all__ = ["ReadOptions", "channels_of_volumes"]
 _GeometryChoice = Literal["auto", "sform", "qform"]
 _ChannelsChoice = Literal["auto", "last"]
 _SpaceChoice = Literal["auto", "lps", "ras"]
+_MissingChoice = Literal["refuse", "fill", "largest-run"]
+_UnevenChoice = Literal["refuse", "resample"]
+_PetChoice = Literal["suv", "raw"]
+_DetectorChoice = Literal["refuse", "accept"]
+_ContoursChoice = Literal["refuse", "project"]
+_OrphanChoice = Literal["refuse", "own-grid"]
 
 _ALLOWED: Mapping[str, tuple[str, ...]] = {
     "geometry": get_args(_GeometryChoice),
     "channels": get_args(_ChannelsChoice),
     "space": get_args(_SpaceChoice),
+    "missing": get_args(_MissingChoice),
+    "uneven": get_args(_UnevenChoice),
+    "pet": get_args(_PetChoice),
+    "detector_spacing": get_args(_DetectorChoice),
+    "contours": get_args(_ContoursChoice),
+    "orphan": get_args(_OrphanChoice),
 }
+
+
+_EXAMPLES: Mapping[str, str] = {
+    "series": "a SeriesInstanceUID or a SeriesNumber",
+    "modality": "a modality as DICOM writes it, such as CT, MR or PT",
+    "select": "an attribute and its value, such as select=EchoTime=10",
+    "overlaps": "regions, refuse, or names of structures in order, such as overlaps=tumour,liver",
+}
+"""What belongs into options of free text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +55,18 @@ class ReadOptions:
         volume: Which volume of a 4-D file to take, counted from 0; None refuses such a file.
         space: Patient axes of an NRRD file that does not name them; "auto" refuses such a file.
         series: SeriesInstanceUID (or SeriesNumber) of the one DICOM series to take where a folder holds several.
+        modality: Modality ("CT", "MR", "PT") of the DICOM series to take where a folder holds several.
+        select: ATTRIBUTE=VALUE (EchoTime=10) of the images to take where a DICOM series holds several at each position.
+        missing: What to do where slices of a DICOM series are missing: "fill" interpolates them, "largest-run" takes
+            the longest unbroken part.
+        uneven: "resample" puts unevenly spaced slices of a DICOM series on an even grid.
+        pet: "suv" reads PET in SUVbw or refuses; "raw" takes the rescaled values as they are.
+        detector_spacing: "accept" takes ImagerPixelSpacing where PixelSpacing is absent.
+        overlaps: What overlapping structures become: "regions" (each combination has a value of its own), "refuse", or
+            names in order, "tumour,liver", of which the earlier wins.
+        fraction: From which share on a voxel of a fractional DICOM SEG belongs to its segment.
+        contours: "project" moves contours of an RTSTRUCT that lie between slices to the nearest slice.
+        orphan: "own-grid" reads a DICOM SEG whose images are not there on a grid of its own.
     """
 
     geometry: _GeometryChoice = "auto"
@@ -41,6 +74,16 @@ class ReadOptions:
     volume: int | None = None
     space: _SpaceChoice = "auto"
     series: str | None = None
+    modality: str | None = None
+    select: str | None = None
+    missing: _MissingChoice = "refuse"
+    uneven: _UnevenChoice = "refuse"
+    pet: _PetChoice = "suv"
+    detector_spacing: _DetectorChoice = "refuse"
+    overlaps: str = "regions"
+    fraction: float = 0.5
+    contours: _ContoursChoice = "refuse"
+    orphan: _OrphanChoice = "refuse"
 
     @classmethod
     def parse(cls, pairs: Mapping[str, str]) -> "ReadOptions":
@@ -51,10 +94,16 @@ class ReadOptions:
         """
         for key, value in pairs.items():
             _check(key, value)
-        values: dict[str, str | int] = dict(pairs)
+        values: dict[str, str | int | float] = dict(pairs)
         if "volume" in values:
             values["volume"] = int(values["volume"])
+        if "fraction" in values:
+            values["fraction"] = float(values["fraction"])
         return cls(**values)  # type: ignore[arg-type]  # each value was checked against its key
+
+    def updated(self, pairs: Mapping[str, str]) -> "ReadOptions":
+        """These options with some said anew, as `parse` takes them."""
+        return self.parse({**self.to_pairs(), **pairs})
 
     def to_pairs(self) -> dict[str, str]:
         """What differs from the defaults, as KEY: VALUE; the inverse of `parse`."""
@@ -90,8 +139,19 @@ def _check(key: str, value: str) -> None:
         raise UsageError(f"--read {key}={value} is not allowed; {key} is one of {', '.join(_ALLOWED[key])}.")
     if key == "volume" and not (value.isascii() and value.isdigit()):
         raise UsageError(f"--read volume={value} is not allowed; volume is a whole number, counted from 0.")
-    if key == "series" and not value.strip():
-        raise UsageError("--read series= is empty; give a SeriesInstanceUID or a SeriesNumber.")
+    if key in _EXAMPLES and not value.strip():
+        raise UsageError(f"--read {key}= is empty; give {_EXAMPLES[key]}.")
+    if key == "select" and not all(part.strip() for part in (*value.partition("="),)):
+        raise UsageError(f"--read select={value} is not allowed; give {_EXAMPLES['select']}.")
+    if key == "fraction" and not _is_fraction(value):
+        raise UsageError(f"--read fraction={value} is not allowed; fraction is a number above 0 and up to 1.")
+
+
+def _is_fraction(value: str) -> bool:
+    try:
+        return 0 < float(value) <= 1
+    except ValueError:
+        return False
 
 
 _DEFAULTS = ReadOptions()

@@ -9,7 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom import dcmread
@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from medseg.core.errors import InputError
 from medseg.io.kinds import looks_like_dicom
 
-__all__ = ["DAMAGE", "Found", "ImageFile", "find_images", "numbers", "quietly", "text"]
+__all__ = ["DAMAGE", "Found", "Frame", "find_images", "numbers", "quietly", "text"]
 
 _NO_IMAGES = (
     *("Segmentation", "RT Structure Set", "RT Dose", "RT Plan", "RT Ion Plan", "Raw Data", "Encapsulated"),
@@ -41,11 +41,18 @@ _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 
 
 @dataclass(frozen=True, eq=False)
-class ImageFile:
-    """A file that holds an image, and its header (all but the pixels)."""
+class Frame:
+    """One 2-D image: a file that holds one, or one frame of a file that holds several.
+
+    Attributes:
+        path: The file.
+        header: All but the pixels, as a file of a single image has it.
+        index: Which frame of the file, counted from 0; None where the file is the image.
+    """
 
     path: Path
-    header: Dataset
+    header: Dataset = field(repr=False)  # holds the patient's name: it must not reach a log
+    index: int | None = None
 
     @property
     def class_name(self) -> str:
@@ -56,7 +63,7 @@ class ImageFile:
 class Found:
     """Images under a path, and a note for each kind of file that was left aside."""
 
-    images: tuple[ImageFile, ...]
+    images: tuple[Frame, ...]
     notes: tuple[str, ...]
 
 
@@ -73,9 +80,9 @@ def find_images(path: Path) -> Found:
         if header is None:
             n_unknown += 1
         elif _is_image(header):
-            images.append(ImageFile(file, header))
+            images.append(Frame(file, header))
         else:
-            others.append(ImageFile(file, header))
+            others.append(Frame(file, header))
     if not images:
         raise InputError(_nothing(path, len(files), others))
     notes = [f"{n} files were left aside: {name}." for name, n in Counter(o.class_name for o in others).items()]
@@ -150,7 +157,7 @@ def _class_name(header: Dataset) -> str:
         return UID(uid).name.removesuffix(" Storage") if uid else "object of no known class"
 
 
-def _nothing(path: Path, n_files: int, others: Sequence[ImageFile]) -> str:
+def _nothing(path: Path, n_files: int, others: Sequence[Frame]) -> str:
     if path.is_file() and others:
         return f"{path} is a {others[0].class_name}, not an image series; give it as a label or leave it out."
     if path.is_file():

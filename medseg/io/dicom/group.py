@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.core.errors import InputError
-from medseg.io.dicom.find import ImageFile, numbers, text
+from medseg.io.dicom.find import Frame, numbers, text
 
 __all__ = ["Stack", "choose_stack"]
 
@@ -36,10 +36,10 @@ _SAME_NUMBERS = (
 class Stack:
     """Images that could be slices of one volume, in no order yet."""
 
-    files: list[ImageFile] = field(default_factory=list)
+    files: list[Frame] = field(default_factory=list)
 
     @property
-    def first(self) -> ImageFile:
+    def first(self) -> Frame:
         return self.files[0]
 
     @property
@@ -57,7 +57,7 @@ class Stack:
         modality, columns, rows = (text(header, key) for key in ("Modality", "Columns", "Rows"))
         return f"series {self.number}: {len(self.files)} {modality} images of {columns} × {rows}, {self.series}"
 
-    def holds(self, file: ImageFile) -> bool:
+    def holds(self, file: Frame) -> bool:
         """Whether a file fits to the images that are here."""
         mine, other = self.first.header, file.header
         if any(text(mine, key) != text(other, key) for key in _SAME_TEXT) or _kind(self.first) != _kind(file):
@@ -67,7 +67,7 @@ class Stack:
         )
 
 
-def choose_stack(files: Sequence[ImageFile], path: Path, series: str | None) -> tuple[Stack, tuple[str, ...]]:
+def choose_stack(files: Sequence[Frame], path: Path, series: str | None) -> tuple[Stack, tuple[str, ...]]:
     """The one stack under `path` (of the chosen series), and notes on what was set aside.
 
     Args:
@@ -95,7 +95,7 @@ def choose_stack(files: Sequence[ImageFile], path: Path, series: str | None) -> 
     return stacks[0], notes
 
 
-def _stacks(files: Sequence[ImageFile]) -> list[Stack]:
+def _stacks(files: Sequence[Frame]) -> list[Stack]:
     stacks: list[Stack] = []
     for file in files:
         home = next((stack for stack in stacks if stack.holds(file)), None)
@@ -132,15 +132,15 @@ def _several(stacks: Sequence[Stack], path: Path) -> str:
     )
 
 
-def _names(file: ImageFile) -> tuple[str, str]:
+def _names(file: Frame) -> tuple[str, str]:
     return text(file.header, "SeriesInstanceUID"), text(file.header, "SeriesNumber")
 
 
-def _image_type(file: ImageFile) -> list[str]:
+def _image_type(file: Frame) -> list[str]:
     return text(file.header, "ImageType").split("\\")
 
 
-def _kind(file: ImageFile) -> list[str]:
+def _kind(file: Frame) -> list[str]:
     """ImageType without the words of vendors, from the third on."""
     return _image_type(file)[:2]
 

@@ -15,7 +15,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.core.errors import InputError
-from medseg.io.dicom.find import DAMAGE, ImageFile, numbers, quietly, text
+from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
 
 __all__ = ["SliceValues", "check_grey", "keeps_integers", "slice_values"]
 
@@ -27,7 +27,7 @@ _PLUGINS = {
     "JPEG-LS": "pyjpegls",
     "RLE": "pylibjpeg-rle",
 }
-"""Part of a transfer syntax's name → the package of `medseg[dicom]` that decodes it."""
+"""Part of a transfer syntax's name → the package that decodes it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SliceValues:
     padding: NDArray[np.bool_] | None
 
 
-def check_grey(file: ImageFile) -> None:
+def check_grey(file: Frame) -> None:
     """Refuse colours, by the header.
 
     Raises:
@@ -50,13 +50,13 @@ def check_grey(file: ImageFile) -> None:
         raise InputError(f"{file.path} is in colour ({photometric}); medseg reads grey images from DICOM.")
 
 
-def keeps_integers(file: ImageFile) -> bool:
+def keeps_integers(file: Frame) -> bool:
     """Whether the real-world values are whole numbers by their header: slope 1 and a whole intercept."""
     slope, intercept = _rescale(file.header)
     return slope == 1 and intercept.is_integer() and "ModalityLUTSequence" not in file.header
 
 
-def slice_values(file: ImageFile) -> SliceValues:
+def slice_values(file: Frame) -> SliceValues:
     """Decode one file.
 
     Raises:
@@ -69,7 +69,7 @@ def slice_values(file: ImageFile) -> SliceValues:
             raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
 
 
-def _slice_values(file: ImageFile) -> SliceValues:
+def _slice_values(file: Frame) -> SliceValues:
     dataset = dcmread(file.path, force=True)
     stored = _stored(file, dataset)
     padding = _padding(dataset, stored)
@@ -81,7 +81,7 @@ def _slice_values(file: ImageFile) -> SliceValues:
     return SliceValues(stored * slope + intercept, padding)
 
 
-def _stored(file: ImageFile, dataset: Dataset) -> NDArray[np.int64]:
+def _stored(file: Frame, dataset: Dataset) -> NDArray[np.int64]:
     """Stored values, whatever the allocation: only BitsStored bits count, the highest is the sign if there is one."""
     if not hasattr(dataset.file_meta, "TransferSyntaxUID"):
         # A file without its head: pydicom guessed the encoding of the elements, the pixels are encoded likewise.
@@ -102,7 +102,7 @@ def _guessed_syntax(dataset: Dataset) -> UID:
     return ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
 
 
-def _bits(file: ImageFile, dataset: Dataset) -> int:
+def _bits(file: Frame, dataset: Dataset) -> int:
     allocated, stored, high = (numbers(dataset, key) for key in ("BitsAllocated", "BitsStored", "HighBit"))
     if allocated is None or stored is None or not 1 <= stored[0] <= allocated[0]:
         raise InputError(f"{file.path} does not say how its pixels are stored (BitsAllocated, BitsStored).")
@@ -113,7 +113,7 @@ def _bits(file: ImageFile, dataset: Dataset) -> int:
     return int(stored[0])
 
 
-def _check_length(file: ImageFile, dataset: Dataset) -> None:
+def _check_length(file: Frame, dataset: Dataset) -> None:
     if "PixelData" not in dataset:
         raise InputError(f"{file.path} is cut off or damaged: it has no pixels.")
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
@@ -124,7 +124,7 @@ def _check_length(file: ImageFile, dataset: Dataset) -> None:
         raise InputError(f"{file.path} is cut off: {found} bytes of pixels, {expected} expected. Copy it again.")
 
 
-def _decoded(file: ImageFile, dataset: Dataset) -> NDArray[np.integer]:
+def _decoded(file: Frame, dataset: Dataset) -> NDArray[np.integer]:
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         raw = pixel_array(dataset, raw=True)
@@ -138,7 +138,7 @@ def _decoded(file: ImageFile, dataset: Dataset) -> NDArray[np.integer]:
     return np.asarray(raw)
 
 
-def _undecoded(file: ImageFile, syntax: UID) -> str:
+def _undecoded(file: Frame, syntax: UID) -> str:
     if not syntax.is_encapsulated:
         return f"{file.path} is damaged: its pixels cannot be decoded. Copy it again."
     plugin = next((package for part, package in _PLUGINS.items() if part in syntax.name), None)

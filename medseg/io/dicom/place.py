@@ -15,7 +15,7 @@ from pydicom import dcmread
 
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
-from medseg.io.dicom.find import ImageFile, numbers, quietly, text
+from medseg.io.dicom.find import Frame, numbers, quietly, text
 from medseg.io.dicom.group import Stack
 
 __all__ = ["PlacedSeries", "place"]
@@ -45,7 +45,7 @@ _TELLING = (
 class PlacedSeries:
     """Slices in the order of the third array axis, their grid, and what was noticed."""
 
-    files: tuple[ImageFile, ...]
+    files: tuple[Frame, ...]
     grid: Geometry
     notes: tuple[str, ...]
 
@@ -80,7 +80,7 @@ def place(stack: Stack) -> PlacedSeries:
     return PlacedSeries(tuple(files), Geometry(shape, _LPS_RAS @ affine), notes + further)
 
 
-def _check_kind(file: ImageFile) -> None:
+def _check_kind(file: Frame) -> None:
     """Refuse what holds more than one slice in a file, or is no section through the body."""
     n_frames = numbers(file.header, "NumberOfFrames")
     if "Enhanced" in file.class_name or "Multi-frame" in file.class_name or (n_frames is not None and n_frames[0] > 1):
@@ -97,14 +97,14 @@ def _check_kind(file: ImageFile) -> None:
         )
 
 
-def _required(file: ImageFile, keyword: str, n: int) -> tuple[float, ...]:
+def _required(file: Frame, keyword: str, n: int) -> tuple[float, ...]:
     values = numbers(file.header, keyword, n)
     if values is None:
         raise InputError(f"{file.path} has no {keyword}, so its place in the patient is unknown.")
     return values
 
 
-def _axes(file: ImageFile) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _axes(file: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Unit vectors (LPS) along a row (to the next column) and along a column (to the next row)."""
     cosines = np.array(_required(file, "ImageOrientationPatient", 6))
     along_row, along_column = cosines[:3], cosines[3:]
@@ -155,20 +155,20 @@ def _places(order: NDArray[np.intp], along: NDArray[np.float64]) -> list[list[in
     return places
 
 
-def _distinct(files: Sequence[ImageFile]) -> list[ImageFile]:
+def _distinct(files: Sequence[Frame]) -> list[Frame]:
     """The files without exact copies: same instance, same pixels."""
     if len(files) == 1:
         return list(files)
     return list({(text(file.header, "SOPInstanceUID"), _pixel_digest(file)): file for file in reversed(files)}.values())
 
 
-def _pixel_digest(file: ImageFile) -> str:
+def _pixel_digest(file: Frame) -> str:
     with quietly():
         pixels = dcmread(file.path, force=True).get("PixelData", b"")
     return hashlib.sha256(pixels).hexdigest()
 
 
-def _same_place(stack: Stack, n_places: int, most: int, example: Sequence[ImageFile]) -> str:
+def _same_place(stack: Stack, n_places: int, most: int, example: Sequence[Frame]) -> str:
     telling = [key for key in _TELLING if len({text(file.header, key) for file in example}) > 1]
     names = f"{example[0].path.name} and {example[1].path.name}"
     what = f", differing in {', '.join(telling)}" if telling else ", and nothing in the headers tells them apart"
@@ -180,7 +180,7 @@ def _same_place(stack: Stack, n_places: int, most: int, example: Sequence[ImageF
 
 def _step(
     stack: Stack,
-    files: Sequence[ImageFile],
+    files: Sequence[Frame],
     along: NDArray[np.float64],
     positions: NDArray[np.float64],
     normal: NDArray[np.float64],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap, Meta, Volume
-from medseg.io.dicom.find import ImageFile, find_images, numbers, text
+from medseg.io.dicom.find import Frame, find_images, numbers, text
 from medseg.io.dicom.group import choose_stack
 from medseg.io.dicom.pixels import check_grey, keeps_integers, slice_values
 from medseg.io.dicom.place import PlacedSeries, place
@@ -37,7 +37,7 @@ def read(path: Path, options: ReadOptions) -> Volume:
     return Volume(array[None], series.grid, meta)
 
 
-def read_labels(path: Path, options: ReadOptions) -> LabelMap:  # noqa: ARG001  the door's signature
+def read_labels(path: Path, options: ReadOptions, image: Path | None = None) -> LabelMap:  # noqa: ARG001  the door's signature
     """Refused: a DICOM image series is no label map, and DICOM SEG and RTSTRUCT are not read yet.
 
     Raises:
@@ -81,7 +81,7 @@ def _assembled(series: PlacedSeries) -> tuple[NDArray[Any], tuple[str, ...]]:
     return array, notes
 
 
-def _may_be_padded(files: tuple[ImageFile, ...]) -> bool:
+def _may_be_padded(files: tuple[Frame, ...]) -> bool:
     return any("PixelPaddingValue" in file.header for file in files)
 
 
