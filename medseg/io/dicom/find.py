@@ -15,7 +15,7 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from medseg.core.errors import InputError
 from medseg.io.kinds import looks_like_dicom
@@ -48,11 +48,14 @@ class Frame:
         path: The file.
         header: All but the pixels, as a file of a single image has it.
         index: Which frame of the file, counted from 0; None where the file is the image.
+        pixels_at: Where the element with the pixels begins, in bytes from the beginning of the file (of a deflated
+            file: of the inflated data set); None if nobody looked.
     """
 
     path: Path
     header: Dataset = field(repr=False)  # holds the patient's name: it must not reach a log
     index: int | None = None
+    pixels_at: int | None = None
 
     @property
     def class_name(self) -> str:
@@ -76,13 +79,13 @@ def find_images(path: Path) -> Found:
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     images, others, n_unknown = [], [], 0
     for file in files:
-        header = None if file.name.startswith(".") else _header(file)
-        if header is None:
+        frame = None if file.name.startswith(".") else _frame(file)
+        if frame is None:
             n_unknown += 1
-        elif _is_image(header):
-            images.append(Frame(file, header))
+        elif _is_image(frame.header):
+            images.append(frame)
         else:
-            others.append(Frame(file, header))
+            others.append(frame)
     if not images:
         raise InputError(_nothing(path, len(files), others))
     notes = [f"{n} files were left aside: {name}." for name, n in Counter(o.class_name for o in others).items()]
@@ -120,13 +123,20 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def _header(path: Path) -> Dataset | None:
-    """The header of a DICOM file, None if it is none."""
+def _frame(path: Path) -> Frame | None:
+    """The header of a DICOM file and where its pixels begin, None if it is none."""
     with quietly():
         try:
-            return dcmread(path, stop_before_pixels=True)
+            with path.open("rb") as file:
+                header = dcmread(file, stop_before_pixels=True)
+                # A deflated data set is read from a buffer of its own; where the file stands says nothing then.
+                at = (
+                    None if header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian else file.tell()
+                )
+            return Frame(path, header, pixels_at=at)
         except InvalidDicomError:
-            return _headless(path)
+            header_alone = _headless(path)
+            return None if header_alone is None else Frame(path, header_alone)
         except DAMAGE:
             return None
 
