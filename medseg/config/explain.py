@@ -39,7 +39,8 @@ def wrong_value(error: ValidationError, values: Mapping[str, Any], origins: Mapp
         origins: Dotted key, or "" for all others, → where its value came from, to open the sentence with.
     """
     first = error.errors(include_url=False)[0]
-    dotted, info = _key_at(tuple(str(part) for part in first["loc"]))
+    location = tuple(str(part) for part in first["loc"])
+    dotted, info = _key_at(location)
     origin = next((origins[key] for key in (dotted, f"{dotted}.{first['loc'][-1]}") if key in origins), None)
     opening = origins.get("", "") if origin is None else origin
     if info is None:
@@ -48,8 +49,27 @@ def wrong_value(error: ValidationError, values: Mapping[str, Any], origins: Mapp
     value: Any = values
     for name in dotted.split("."):
         value = value[name]
+    if (entry := _entry_of(info)) is not None and isinstance(value, dict):
+        return opening + _wrong_entry(entry, dotted, location[dotted.count(".") + 1 :], value, str(first["msg"]))
     meant = guess(value, _choices(info.annotation)) if isinstance(value, str) else ""
     return f"{opening}{dotted} is {_shown(value)}, but must be {_allowed(info)}.{meant}"
+
+
+def _wrong_entry(
+    entry: type[BaseModel], dotted: str, location: tuple[str, ...], values: Mapping[str, Any], said: str
+) -> str:
+    """The sentence for what is wrong below `dotted`, in one of several entries of the same keys."""
+    name, *inside = location
+    value = values[name]
+    if not inside:
+        return f"{dotted}.{name}: {said.removeprefix('Value error, ')}."
+    key = inside[0]
+    if key not in entry.model_fields:
+        known = ", ".join(entry.model_fields)
+        return f"{dotted}.{name} has no key {key}.{guess(key, entry.model_fields)} Its keys are {known}."
+    where = f"{dotted}.{name}.{key}" if isinstance(value, dict) else f"{dotted}.{name}"
+    value = value[key] if isinstance(value, dict) else value
+    return f"{where} is {_shown(value)}, but must be {_allowed(entry.model_fields[key])}."
 
 
 def guess(name: str, known: Iterable[str]) -> str:
@@ -90,6 +110,12 @@ def _is_section(info: FieldInfo) -> bool:
 
 def _is_mapping(info: FieldInfo) -> bool:
     return get_origin(info.annotation) is dict
+
+
+def _entry_of(info: FieldInfo) -> type[BaseModel] | None:
+    """The model of the values of a mapping, None if they are plain."""
+    values = get_args(info.annotation)[1] if _is_mapping(info) else None
+    return values if isinstance(values, type) and issubclass(values, BaseModel) else None
 
 
 def _key_at(location: tuple[str, ...]) -> tuple[str, FieldInfo | None]:
@@ -152,7 +178,10 @@ def _words(annotation: Any, limits: str) -> Iterator[str]:  # noqa: ANN401 (a ty
     elif get_origin(annotation) is tuple:
         yield _list_words(annotation)
     elif get_origin(annotation) is dict:
-        yield "KEY: VALUE pairs of text"
+        plain = get_args(annotation)[1] is str
+        yield "KEY: VALUE pairs of text" if plain else "names, each with a value or with keys of its own"
+    elif get_origin(annotation) is Annotated:
+        yield from _words(arguments[0], _limits_of(arguments[1:]))
     elif arguments:
         for member in arguments:
             yield from _words(member, limits)
@@ -165,7 +194,8 @@ def _words(annotation: Any, limits: str) -> Iterator[str]:  # noqa: ANN401 (a ty
 def _list_words(annotation: Any) -> str:  # noqa: ANN401
     element, second = (*get_args(annotation), None)[:2]
     if second is not Ellipsis:
-        return f"a list of {len(get_args(annotation))} numbers"
+        limits = _limits_of(get_args(element)[1:])
+        return f"a list of {len(get_args(annotation))} numbers{' ' * bool(limits)}{limits}"
     if get_origin(element) is tuple:
         return "a list of lists of whole numbers"
     whole, limits = element, ""

@@ -135,4 +135,6 @@ def _assign(values: Values, key: str, value: object, where: str) -> None:
     *sections, last = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"{where}: {section} is {values} already; say all its keys in one {{…}}.")
     values[last] = value

@@ -4,16 +4,18 @@ Every key has a default that works; "auto" (or null) leaves the decision to the 
 (`config.load` turns the refusal into one line with the nearest right key). The schema knows no files and no data.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medseg.config.network import Activation, Downsampling, NetworkName, Normalisation, Upsampling
+from medseg.core.labels import Labels
 
 __all__ = [
     "AugmentationConfig",
     "Config",
     "DataConfig",
+    "LabelConfig",
     "NetworkConfig",
     "PlanConfig",
     "PredictionConfig",
@@ -23,6 +25,8 @@ __all__ = [
 Probability = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
 Count = Annotated[int, Field(ge=1, le=4096)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+LabelValue = Annotated[int, Field(ge=1, le=65_535)]
 Scheme = Literal["zscore", "ct", "percentile", "rescale", "none"]
 LayoutName = Literal["auto", "msd", "nnunet", "paired"]
 
@@ -40,6 +44,35 @@ class _Section(BaseModel):
         return self
 
 
+class LabelConfig(_Section):
+    """What neither a data set nor the name of a label says: its value, and its code and colour in DICOM.
+
+    A number (or a list of numbers, for a region) alone is the value.
+    """
+
+    value: LabelValue | tuple[LabelValue, ...] | None = None
+    code: str | None = Field(None, min_length=1, max_length=16)
+    """Of the thing that is segmented (Segmented Property Type), such as "10200004"; `meaning` says it in words."""
+    meaning: str | None = Field(None, min_length=1, max_length=64)
+    scheme: str = Field("SCT", min_length=1, max_length=16)
+    """Whose code it is: "SCT" is SNOMED CT."""
+    category: Literal["anatomy", "tissue", "abnormality"] | None = None
+    side: Literal["left", "right"] | None = None
+    color: tuple[Byte, Byte, Byte] | None = None
+    """Red, green and blue, as viewers shall show it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _value_alone(cls, given: Any) -> Any:  # noqa: ANN401  whatever a file holds
+        return given if isinstance(given, dict | LabelConfig) else {"value": given}
+
+    @model_validator(mode="after")
+    def _code_has_a_meaning(self) -> "LabelConfig":
+        if (self.code is None) != (self.meaning is None):
+            raise ValueError("code and meaning belong together: a code that nobody can read helps nobody")
+        return self
+
+
 class DataConfig(_Section):
     """Which cases there are and how files are read."""
 
@@ -49,6 +82,34 @@ class DataConfig(_Section):
     folds: int = Field(5, ge=2, le=100)
     read: dict[str, str] = {}
     """How a file that leaves a choice is read, as `--read KEY=VALUE`."""
+    labels: dict[str, LabelConfig] = {}
+    """What the data set does not say of its labels: values (`liver: 1`), and codes and colours for DICOM."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_background(cls, given: Any) -> Any:  # noqa: ANN401  whatever a file holds
+        """`background: 0` may be said, as other tools want it, and says nothing."""
+        if not isinstance(given, dict) or not isinstance(given.get("labels"), dict):
+            return given
+        return {
+            **given,
+            "labels": {name: label for name, label in given["labels"].items() if (name, label) != ("background", 0)},
+        }
+
+    @property
+    def declared_labels(self) -> Labels | None:
+        """The labels whose values are given here ("ignore" is the value to ignore); None if none is.
+
+        Raises:
+            InputError: The values contradict each other or lie outside of what label maps hold.
+        """
+        values = {
+            name: label.value if isinstance(label.value, tuple) else (label.value,)
+            for name, label in self.labels.items()
+            if label.value is not None
+        }
+        ignored = values.pop("ignore", None)
+        return Labels(values, None if ignored is None else ignored[0]) if values else None
 
 
 class PlanConfig(_Section):

@@ -8,8 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.config.load import config_to_yaml, list_presets, load_config, preset_path
-from medseg.config.schema import AugmentationConfig, Config, DataConfig, NetworkConfig, PlanConfig, TrainingConfig
+from medseg.config.schema import (
+    AugmentationConfig,
+    Config,
+    DataConfig,
+    LabelConfig,
+    NetworkConfig,
+    PlanConfig,
+    TrainingConfig,
+)
 from medseg.core.errors import UsageError
+from medseg.core.labels import Labels
 
 
 @pytest.fixture
@@ -224,7 +233,50 @@ def test_what_presets_promise():
     assert (classic.features, classic.normalisation) == ((64, 128, 256, 512, 1024), "none")
 
 
+def test_labels_are_declared_by_a_number_a_list_or_all_their_keys(write):
+    path = write(
+        "data:\n  labels:\n    background: 0\n    liver: 1\n    whole: [1, 2]\n    ignore: 255\n"
+        "    cyst: {value: 3, code: 367643001, meaning: Cyst, category: abnormality, color: [250, 0, 10]}\n"
+    )
+    data = load_config(path).data
+    assert data.declared_labels == Labels({"liver": (1,), "whole": (1, 2), "cyst": (3,)}, ignore=255)
+    assert data.labels["cyst"].code == "367643001"
+    assert data.labels["cyst"].color == (250, 0, 10)
+
+
+def test_labels_without_values_declare_no_values():
+    assert load_config(None, ["data.labels.liver={color: [1, 2, 3]}"]).data.declared_labels is None
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("data.labels.cyst={cod: 1}", "data.labels.cyst has no key cod. Did you mean code? Its keys are value, code,"),
+        ("data.labels.cyst=0", "data.labels.cyst is 0, but must be a whole number ≥ 1 and ≤ 65535, a list"),
+        (
+            "data.labels.cyst.color=[1, 2, 300]",
+            "data.labels.cyst.color is [1, 2, 300], but must be a list of 3 numbers",
+        ),
+        ("data.labels.cyst={code: 1}", "data.labels.cyst: code and meaning belong together"),
+        ("data.labels.cyst.category=organ", "is 'organ', but must be anatomy, tissue, abnormality or null"),
+        ("data.labels=3", "data.labels is 3, but must be names, each with a value or with keys of its own"),
+    ],
+)
+def test_a_wrong_label_is_named_with_its_key(override, sentence):
+    assert sentence in error_of(None, [override])
+
+
+def test_a_key_below_a_plain_value_is_refused():
+    assert "cyst is 1 already" in error_of(None, ["data.labels.cyst=1", "data.labels.cyst.side=left"])
+
+
 axes = st.tuples(*[st.integers(1, 5)] * 3)
+label_configs = st.builds(
+    LabelConfig,
+    value=st.none() | st.integers(1, 65_535) | st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple),
+    side=st.none() | st.just("left"),
+    color=st.none() | st.tuples(*[st.integers(0, 255)] * 3),
+)
 configs = st.builds(
     Config,
     data=st.builds(
@@ -233,6 +285,7 @@ configs = st.builds(
         | st.text(max_size=8)
         | st.sampled_from(["1e-3", "yes", "null", "010", "~", "1:30", "2026-11-25"]),
         read=st.dictionaries(st.text("abc", min_size=1), st.text(max_size=5), max_size=2),
+        labels=st.dictionaries(st.text("ab 1", min_size=1), label_configs, max_size=2),
     ),
     plan=st.builds(PlanConfig, spacing_mm=st.none() | st.tuples(*[st.floats(1e-9, 1e9)] * 3), patch=st.none() | axes),
     network=st.builds(NetworkConfig, strides=st.none() | st.lists(axes, max_size=3).map(tuple)),
