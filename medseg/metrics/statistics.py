@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
 from medseg.core.errors import UsageError
 
-__all__ = ["Description", "describe"]
+__all__ = ["Description", "describe", "group_means"]
 
 SMALLEST_FOR_INTERVAL = 6
 """Fewer groups get no interval."""
@@ -86,6 +86,12 @@ def describe(
         method, interval = "t", _student(sums, counts, level, bounds)
     sd = float(x.std(ddof=1)) if x.size > 1 else None
     return Description(int(x.size), mean, sd, median, (q1, q3), interval, method, level)
+
+
+def group_means(values: ArrayLike, groups: Sequence[Hashable] | None = None) -> NDArray[np.float64]:
+    """The mean of each group's values, groups in the order in which they first occur; without groups, the values."""
+    sums, counts = _by_group(np.asarray(values, np.float64), groups)
+    return sums / counts
 
 
 def _by_group(
