@@ -3,6 +3,8 @@
 A *case* is one examination: the files of its channels in channel order, perhaps a label map, and the group (patient)
 that must stay in one fold. A *data set* is what a layout found in a folder, with what it skipped and what is wrong,
 so that nothing is dropped in silence. The module reads no file.
+
+What a case was labelled with is a file, or a file for each structure with its name.
 """
 
 import re
@@ -14,7 +16,10 @@ from types import MappingProxyType
 from medseg.core.errors import InputError
 from medseg.core.labels import Labels
 
-__all__ = ["BadCase", "Case", "Dataset", "listed", "natural_key", "resolve_labels", "safe_id"]
+__all__ = ["BadCase", "Case", "Dataset", "LabelSource", "listed", "natural_key", "resolve_labels", "safe_id"]
+
+LabelSource = Path | Mapping[str, Path]
+"""A label map's file (also a DICOM SEG or an RTSTRUCT), or the file of each structure by its name."""
 
 MOST_VALUES = 512
 """Label maps that declare nothing and hold more values than this are images by mistake."""
@@ -33,20 +38,23 @@ class Case:
     Attributes:
         id: A file-name-safe string, unique in its data set.
         images: One file (or DICOM folder) a channel, in channel order; or a single one that holds all channels.
-        label: The file of the label map; None where there is none.
+        label: The file of the label map, or by name a mask of each structure; None where there is neither.
         group: What must stay in one fold with it (a patient); its own id where nothing says otherwise.
         fold: The fold that it validates, where the data set says so.
         stacked: Whether the one image holds the channels along its fourth axis (MSD), which otherwise could be time.
-        attributes: Columns of a table, or "split": "test" for images that the data set keeps for testing.
+        attributes: Columns of a table; "split": "test" for images that the data set keeps for testing; "patient", a
+            digest, where DICOM tells one patient from another.
+        read: What `--read KEY=VALUE` says for this case alone, such as {"series": UID}; it goes before the call's own.
     """
 
     id: str
     images: tuple[Path, ...]
-    label: Path | None = None
+    label: LabelSource | None = None
     group: str = ""
     fold: int | None = None
     stacked: bool = False
     attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    read: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", self.group or self.id)
@@ -67,7 +75,7 @@ class Dataset:
 
     Attributes:
         root: The folder that the user gave.
-        layout: The layout's name: "msd", "nnunet", "paired".
+        layout: The layout's name, as `data.layouts.LAYOUTS` lists them.
         cases: The cases with an image and a label map, in natural order of their ids.
         labels: What the values of the label maps mean; None where only a look at the maps can tell.
         channels: A name for each channel.
