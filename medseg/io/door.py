@@ -13,11 +13,13 @@ from typing import Any
 from medseg.core.errors import InputError, MachineError, UsageError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap, Meta, Volume
+from medseg.io.archive import archive_of, members
+from medseg.io.dicom.entries import Catalogue
 from medseg.io.files import replacing
 from medseg.io.kinds import READABLE, WRITABLE, kind_of, suffix_of
 from medseg.io.options import ReadOptions
 
-__all__ = ["read", "read_geometry", "read_labels", "write"]
+__all__ = ["catalogue", "read", "read_geometry", "read_labels", "write"]
 
 _MODULES = {
     "nifti": "medseg.io.nifti",
@@ -84,6 +86,21 @@ def read_geometry(path: Path | str, options: ReadOptions | None = None) -> tuple
     return found
 
 
+def catalogue(path: Path | str, options: ReadOptions | None = None) -> Catalogue:
+    """The DICOM series, segmentations and structure sets under a path; headers are read, pixels are not.
+
+    Raises:
+        UsageError: There is no such path.
+        InputError: It is an archive that is damaged.
+    """
+    path = Path(path)
+    if not _exists(path):
+        raise UsageError(f"{path} does not exist.")
+    with _reading(path):
+        found: Catalogue = import_module("medseg.io.dicom.catalogue").catalogue(path, options or ReadOptions())
+    return found
+
+
 def write(thing: Volume | LabelMap, path: Path | str, *, like: Meta | None = None) -> None:
     """Write an image or label map in the format of the path's suffix, whole or not at all.
 
@@ -111,11 +128,13 @@ def _writer(path: Path) -> Any:  # noqa: ANN401  a module
 
 
 def _module(path: Path) -> Any:  # noqa: ANN401  a module
-    if not path.exists():
+    if not _exists(path):
         raise UsageError(f"{path} does not exist.")
     kind = kind_of(path)
     if kind is None and path.is_dir():
         raise InputError(f"{path} is a folder without a DICOM image; give a file or the folder of one DICOM series.")
+    if kind is None and path.suffix.lower() == ".zip":
+        raise InputError(f"{path} is a zip archive of {len(members(path))} files, none of which is DICOM.")
     if kind is None:
         raise InputError(f"{path} is not an image that medseg reads ({READABLE}).")
     if path.is_dir() and kind != "dicom":
@@ -123,6 +142,11 @@ def _module(path: Path) -> Any:  # noqa: ANN401  a module
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes). Copy it again.")
     return import_module(_MODULES[kind])
+
+
+def _exists(path: Path) -> bool:
+    archive = archive_of(path)
+    return path.exists() if archive is None else path in members(archive)
 
 
 @contextmanager

@@ -6,9 +6,20 @@ A kind is the short name of a format: "nifti", "mha", "nrrd", "png", "tiff", "jp
 from collections.abc import Mapping
 from pathlib import Path
 
-from medseg.core.errors import UsageError
+from medseg.core.errors import InputError, UsageError
+from medseg.io.archive import first_bytes, is_archive, members
 
-__all__ = ["READABLE", "WRITABLE", "kind_of", "looks_like_dicom", "stem", "suffix_for", "suffix_of"]
+__all__ = [
+    "HEAD_BYTES",
+    "READABLE",
+    "WRITABLE",
+    "begins_as_dicom",
+    "kind_of",
+    "looks_like_dicom",
+    "stem",
+    "suffix_for",
+    "suffix_of",
+]
 
 _SUFFIXES: Mapping[str, str] = {
     ".nii.gz": "nifti",
@@ -47,14 +58,18 @@ WRITABLE: Mapping[str, str] = {s: kind for s, kind in _SUFFIXES.items() if s in 
 
 _PREAMBLE_BYTES = 128
 
+HEAD_BYTES = _PREAMBLE_BYTES + 4
+"""How much of a file tells whether it is DICOM."""
+
 
 def kind_of(path: Path | str) -> str | None:
     """The kind of image that a file or folder is, or None if it is none that medseg reads.
 
-    The file need not exist if its name tells; a folder is "dicom" if it holds a DICOM file, at any depth.
+    The file need not exist if its name tells; a folder or a zip archive is "dicom" if it holds a DICOM file, at any
+    depth. A member of an archive, `scan.zip/0001.dcm`, is what it would be as a file.
     """
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() or is_archive(path):
         return "dicom" if any(looks_like_dicom(file) for file in _candidates(path)) else None
     suffix = suffix_of(path)
     if suffix in _SUFFIXES:
@@ -92,14 +107,15 @@ def suffix_of(path: Path) -> str:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM does: "DICM" behind 128 bytes, or (head cut off) with a group 2 or 8 element."""
+    """Whether a file, or a member of an archive, begins as DICOM does."""
     try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            start = file.read(_PREAMBLE_BYTES + 4)
-    except OSError:
+        return begins_as_dicom(first_bytes(path, HEAD_BYTES))
+    except (OSError, InputError):
         return False
+
+
+def begins_as_dicom(start: bytes) -> bool:
+    """Whether `HEAD_BYTES` are DICOM's: "DICM" behind 128 bytes, or (head cut off) a group 2 or 8 element."""
     return start[_PREAMBLE_BYTES:] == b"DICM" or _begins_with_element(start)
 
 
@@ -112,7 +128,11 @@ def _begins_with_element(start: bytes) -> bool:
     return explicit or (length <= 64 and length % 2 == 0)
 
 
-def _candidates(folder: Path) -> list[Path]:
-    """Visible files below a folder that may be DICOM: those that are not named as another kind."""
-    files = (file for file in sorted(folder.rglob("*")) if not file.name.startswith("."))
-    return [file for file in files if _SUFFIXES.get(suffix_of(file), "dicom") == "dicom"]
+def _candidates(path: Path) -> list[Path]:
+    """Visible files in a folder or an archive that may be DICOM: those that are not named as another kind."""
+    try:
+        files = sorted(path.rglob("*")) if path.is_dir() else members(path)
+    except InputError:  # a damaged archive: who reads it says so
+        return []
+    visible = (file for file in files if not file.name.startswith("."))
+    return [file for file in visible if _SUFFIXES.get(suffix_of(file), "dicom") == "dicom"]

@@ -58,7 +58,8 @@ def test_no_name_of_a_patient_leaves_the_reader(tmp_path):
     volume = io.read(tmp_path / "s")
     assert "Doe" not in repr(volume.meta)
     assert "4711" not in repr(volume.meta)
-    assert volume.meta.header == {"modality": "CT"}
+    assert volume.meta.header["modality"] == "CT"
+    assert [frame.path.name for frame in volume.meta.header["frames"]] == [f"{k:03d}.dcm" for k in range(1, 6)]
 
 
 # Values.
@@ -294,7 +295,7 @@ def test_scouts_beside_a_stack_are_left_aside_with_a_note(tmp_path):
     )
     volume = io.read(tmp_path / "t")
     assert volume.geometry.shape == (4, 3, 8)
-    assert "1 localizer images" in volume.meta.warnings[0]
+    assert "1 localizer image" in volume.meta.warnings[0]
     assert "1 images of another orientation" in volume.meta.warnings[1]
 
 

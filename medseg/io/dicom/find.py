@@ -14,13 +14,14 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import BytesLengthException
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from medseg.core.errors import InputError
-from medseg.io.kinds import looks_like_dicom
+from medseg.io.archive import first_bytes, is_archive, members, opened
+from medseg.io.kinds import HEAD_BYTES, begins_as_dicom
 
-__all__ = ["DAMAGE", "Found", "Frame", "find_images", "numbers", "quietly", "text"]
+__all__ = ["DAMAGE", "Found", "Frame", "find_images", "look", "numbers", "quietly", "text"]
 
 _NO_IMAGES = (
     *("Segmentation", "RT Structure Set", "RT Dose", "RT Plan", "RT Ion Plan", "Raw Data", "Encapsulated"),
@@ -36,6 +37,12 @@ DAMAGE = (
 )
 """What pydicom raises on bytes that are not as the standard has them."""
 
+_MARK = b"DICM"
+
+_NO_CLASS = "object of no known class"
+_FEW = 5
+"""How many names a sentence lists."""
+
 _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 """Too young for the dictionary of some pydicom versions."""
 
@@ -45,7 +52,7 @@ class Frame:
     """One 2-D image: a file that holds one, or one frame of a file that holds several.
 
     Attributes:
-        path: The file.
+        path: The file; a member of an archive is named as if the archive were a folder. `io.archive.opened` opens both.
         header: All but the pixels, as a file of a single image has it.
         index: Which frame of the file, counted from 0; None where the file is the image.
         pixels_at: Where the element with the pixels begins, in bytes from the beginning of the file (of a deflated
@@ -64,34 +71,69 @@ class Frame:
 
 @dataclass(frozen=True)
 class Found:
-    """Images under a path, and a note for each kind of file that was left aside."""
+    """What lies under a path.
+
+    Attributes:
+        images: Images, in the order of their files' names.
+        objects: DICOM objects that are no images (segmentations, structure sets, reports, plans).
+        damaged: Files that begin as DICOM does and whose header breaks off.
+        n_unknown: How many files are no DICOM at all, hidden ones included.
+    """
 
     images: tuple[Frame, ...]
-    notes: tuple[str, ...]
+    objects: tuple[Frame, ...] = ()
+    damaged: tuple[Path, ...] = ()
+    n_unknown: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each kind of file that is no image."""
+        kinds = Counter(other.class_name for other in self.objects)
+        notes = [f"{_files(n)} left aside: {name}." for name, n in kinds.items()]
+        if self.n_unknown:
+            notes.append(f"{_files(self.n_unknown, 'that is not DICOM', 'that are not DICOM')} left aside.")
+        if self.damaged:
+            names = ", ".join(path.name for path in self.damaged[:_FEW])
+            notes.append(f"{_files(len(self.damaged))} left aside: the header is damaged ({names}).")
+        return tuple(notes)
 
 
 def find_images(path: Path) -> Found:
-    """All images in a file or a folder, at any depth.
+    """All images in a file, a folder at any depth, or a zip archive.
 
     Raises:
         InputError: There is none.
     """
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    images, others, n_unknown = [], [], 0
-    for file in files:
-        frame = None if file.name.startswith(".") else _frame(file)
-        if frame is None:
+    found = look(path)
+    if not found.images:
+        raise InputError(_nothing(path, found))
+    return found
+
+
+def look(path: Path) -> Found:
+    """All DICOM files in a file, a folder at any depth, or a zip archive; there may be none."""
+    images: list[Frame] = []
+    others: list[Frame] = []
+    damaged: list[Path] = []
+    n_unknown = 0
+    for file in _files_under(path):
+        start = b"" if file.name.startswith(".") else _start(file)
+        if not begins_as_dicom(start):
             n_unknown += 1
-        elif _is_image(frame.header):
+            continue
+        has_mark = start.endswith(_MARK)
+        frame = _frame(file)
+        if not has_mark and (frame is None or not _has_known_class(frame)):
+            n_unknown += 1  # two bytes in another file that look like a first element
+        elif frame is None:
+            damaged.append(file)
+        elif _is_image(frame):
             images.append(frame)
+        elif _breaks_off(frame):
+            damaged.append(file)
         else:
             others.append(frame)
-    if not images:
-        raise InputError(_nothing(path, len(files), others))
-    notes = [f"{n} files were left aside: {name}." for name, n in Counter(o.class_name for o in others).items()]
-    if n_unknown:
-        notes.append(f"{n_unknown} files that are not DICOM were left aside.")
-    return Found(tuple(images), tuple(notes))
+    return Found(tuple(images), tuple(others), tuple(damaged), n_unknown)
 
 
 def text(header: Dataset, keyword: str) -> str:
@@ -123,40 +165,47 @@ def quietly() -> Iterator[None]:
         yield
 
 
+def _files_under(path: Path) -> Sequence[Path]:
+    if is_archive(path):
+        return members(path)
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    return [path]
+
+
+def _start(path: Path) -> bytes:
+    try:
+        return first_bytes(path, HEAD_BYTES)
+    except FileNotFoundError:  # a link that leads nowhere
+        return b""
+
+
 def _frame(path: Path) -> Frame | None:
-    """The header of a DICOM file and where its pixels begin, None if it is none."""
-    with quietly():
+    """The header of a DICOM file and where its pixels begin; None if it cannot be read."""
+    with quietly(), opened(path) as file:
         try:
-            with path.open("rb") as file:
-                header = dcmread(file, stop_before_pixels=True)
-                # A deflated data set is read from a buffer of its own; where the file stands says nothing then.
-                at = (
-                    None if header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian else file.tell()
-                )
-            return Frame(path, header, pixels_at=at)
-        except InvalidDicomError:
-            header_alone = _headless(path)
-            return None if header_alone is None else Frame(path, header_alone)
+            header = dcmread(file, stop_before_pixels=True, force=True)
         except DAMAGE:
             return None
+        # A deflated data set is read from a buffer of its own; where the file stands says nothing then.
+        is_deflated = header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        return Frame(path, header, pixels_at=None if is_deflated else file.tell())
 
 
-def _headless(path: Path) -> Dataset | None:
-    """A file whose preamble and meta group were cut off: DICOM if it says which storage class it is of."""
-    if not looks_like_dicom(path):
-        return None
-    try:
-        header = dcmread(path, stop_before_pixels=True, force=True)
-        known = UID(text(header, "SOPClassUID")).type == "SOP Class"
-    except DAMAGE:
-        return None
-    return header if known else None
+def _has_known_class(frame: Frame) -> bool:
+    with quietly():
+        return UID(text(frame.header, "SOPClassUID")).type == "SOP Class"
 
 
-def _is_image(header: Dataset) -> bool:
-    if any(part in _class_name(header) for part in _NO_IMAGES):
+def _is_image(frame: Frame) -> bool:
+    if any(part in frame.class_name for part in _NO_IMAGES):
         return False
-    return numbers(header, "Rows") is not None and numbers(header, "Columns") is not None
+    return numbers(frame.header, "Rows") is not None and numbers(frame.header, "Columns") is not None
+
+
+def _breaks_off(frame: Frame) -> bool:
+    """Whether a file that holds no image should: its class is one of images, or the header ends before the class."""
+    return "Image" in frame.class_name or frame.class_name == _NO_CLASS
 
 
 def _class_name(header: Dataset) -> str:
@@ -164,13 +213,22 @@ def _class_name(header: Dataset) -> str:
     if uid == _LABEL_MAP_SEGMENTATION:
         return "Label Map Segmentation"
     with quietly():
-        return UID(uid).name.removesuffix(" Storage") if uid else "object of no known class"
+        return UID(uid).name.removesuffix(" Storage") if uid else _NO_CLASS
 
 
-def _nothing(path: Path, n_files: int, others: Sequence[Frame]) -> str:
-    if path.is_file() and others:
-        return f"{path} is a {others[0].class_name}, not an image series; give it as a label or leave it out."
-    if path.is_file():
+def _files(n: int, one: str = "", several: str = "") -> str:
+    what = one if n == 1 else several
+    return f"{n} {'file' if n == 1 else 'files'}{what and ' ' + what} {'was' if n == 1 else 'were'}"
+
+
+def _nothing(path: Path, found: Found) -> str:
+    is_one = path.is_file() and not is_archive(path)
+    if is_one and found.objects:
+        return f"{path} is a {found.objects[0].class_name}, not an image series; give it as a label or leave it out."
+    if is_one:
         return f"{path} is not a DICOM file, or is damaged at its beginning."
-    listed = ", ".join(f"{n} × {name}" for name, n in Counter(other.class_name for other in others).items())
+    kinds = Counter(other.class_name for other in found.objects)
+    kinds.update({"damaged": len(found.damaged)} if found.damaged else {})
+    listed = ", ".join(f"{n} × {name}" for name, n in kinds.items())
+    n_files = len(found.objects) + len(found.damaged) + found.n_unknown
     return f"No DICOM image was found in {path}: {n_files} files were looked at{f' ({listed})' if listed else ''}."

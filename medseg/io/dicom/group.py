@@ -13,7 +13,7 @@ import numpy as np
 from medseg.core.errors import InputError
 from medseg.io.dicom.find import Frame, numbers, text
 
-__all__ = ["Stack", "choose_stack"]
+__all__ = ["Stack", "choose_stack", "stacks_of"]
 
 _SAME_SPACING_MM = 1e-4
 _SAME_DIRECTION = 1e-3
@@ -80,10 +80,10 @@ def choose_stack(files: Sequence[Frame], path: Path, series: str | None) -> tupl
     """
     chosen = [file for file in files if series is None or series in _names(file)]
     if not chosen:
-        listed = "; ".join(stack.description for stack in _stacks(files)[:8])
+        listed = "; ".join(stack.description for stack in stacks_of(files)[:8])
         raise InputError(f"{path} holds no series {series}. There are: {listed}.")
     scouts = [file for file in chosen if "LOCALIZER" in _image_type(file)]
-    stacks = _stacks([file for file in chosen if file not in scouts])
+    stacks = stacks_of([file for file in chosen if file not in scouts])
     if not stacks:
         raise InputError(f"{path} holds {len(scouts)} localizer images (scouts) and no volume.")
     notes: tuple[str, ...] = (f"{len(scouts)} localizer images were left aside.",) if scouts else ()
@@ -95,7 +95,8 @@ def choose_stack(files: Sequence[Frame], path: Path, series: str | None) -> tupl
     return stacks[0], notes
 
 
-def _stacks(files: Sequence[Frame]) -> list[Stack]:
+def stacks_of(files: Sequence[Frame]) -> list[Stack]:
+    """Images sorted into stacks, in the order in which their first ones come."""
     stacks: list[Stack] = []
     for file in files:
         home = next((stack for stack in stacks if stack.holds(file)), None)

@@ -1,0 +1,111 @@
+"""Files inside a `.zip`: listed and read in place, never unpacked to the disk.
+
+A member has a path like a file below the archive: `scan.zip/series/0001.dcm`. `opened` opens that or a plain file.
+Names in an archive are words here and nothing else: one with `..` or a leading slash leads nowhere. What an archive
+declares to hold is judged before a byte is unpacked; more than it declares is never read. The module knows no DICOM.
+"""
+
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+from zipfile import BadZipFile, LargeZipFile, ZipFile, ZipInfo, is_zipfile
+from zlib import error as DeflateError  # noqa: N812  its own name says nothing
+
+from medseg.core.errors import InputError
+
+__all__ = ["archive_of", "first_bytes", "is_archive", "members", "opened"]
+
+_LARGEST_RATIO = 100
+_ALWAYS_ALLOWED_BYTES = 1 << 30
+"""An archive may declare this much, or 100 times its own size: CT compresses 2 to 4 times, masks a few hundred."""
+
+_ENCRYPTED = 0x1
+"""The bit of a member's flags that says so."""
+
+_UNREADABLE = (BadZipFile, LargeZipFile, DeflateError, NotImplementedError, RuntimeError, EOFError, ValueError)
+"""What `zipfile` raises on damage, encryption and methods of compression that it does not know."""
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path is a zip file, by its suffix and its content."""
+    return path.suffix.lower() == ".zip" and path.is_file() and is_zipfile(path)
+
+
+def archive_of(path: Path) -> Path | None:
+    """The archive that a member's path leads into; None for a plain path."""
+    return next((parent for parent in path.parents if parent.suffix.lower() == ".zip" and parent.is_file()), None)
+
+
+def members(archive: Path) -> tuple[Path, ...]:
+    """Paths of all files in an archive, sorted; two members of one name are one path.
+
+    Raises:
+        InputError: It is damaged, or declares to hold far more than an archive of its size can.
+    """
+    return tuple(sorted(_contents(archive)))
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file, or a member of an archive, open for reading from its first byte; members come whole into memory.
+
+    Raises:
+        InputError: The member is damaged, encrypted, or compressed in a way that is not known here.
+        OSError: There is no such file.
+    """
+    archive = archive_of(path)
+    return path.open("rb") if archive is None else BytesIO(_unpacked(archive, path, -1))
+
+
+def first_bytes(path: Path, n: int) -> bytes:
+    """The first `n` bytes of a file or of a member of an archive, fewer where it is shorter.
+
+    Raises:
+        InputError: As `opened`.
+        OSError: There is no such file.
+    """
+    archive = archive_of(path)
+    if archive is not None:
+        return _unpacked(archive, path, n)
+    with path.open("rb") as file:
+        return file.read(n)
+
+
+def _unpacked(archive: Path, path: Path, n: int) -> bytes:
+    info = _contents(archive).get(path)
+    if info is None:
+        raise FileNotFoundError(2, "there is no such file in the archive", str(path))
+    if info.flag_bits & _ENCRYPTED:
+        raise InputError(f"{path} is encrypted; unpack {archive.name} with its password and give the folder.")
+    try:
+        with ZipFile(archive) as file, file.open(info) as member:
+            return member.read(n)
+    except _UNREADABLE as error:
+        raise InputError(f"{path} cannot be unpacked: {archive.name} is damaged. Copy it again.") from error
+
+
+def _contents(archive: Path) -> dict[Path, ZipInfo]:
+    status = archive.stat()
+    return _listed(archive, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _listed(archive: Path, _modified_ns: int, n_bytes: int) -> dict[Path, ZipInfo]:
+    try:
+        with ZipFile(archive) as file:
+            infos = [info for info in file.infolist() if not info.is_dir()]
+    except _UNREADABLE as error:
+        raise InputError(f"{archive} is damaged: its table of contents cannot be read. Copy it again.") from error
+    declared = sum(info.file_size for info in infos)
+    if declared > max(_ALWAYS_ALLOWED_BYTES, _LARGEST_RATIO * n_bytes):
+        raise InputError(
+            f"{archive} has {n_bytes} bytes and declares to hold {declared}; that is no archive of scans. "
+            "Unpack it knowingly and give the folder."
+        )
+    return {archive.joinpath(*_harmless(info.filename)): info for info in infos}
+
+
+def _harmless(name: str) -> tuple[str, ...]:
+    """The parts of a member's name that name something: no root, no drive, no way up."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return tuple(part for part in parts if part not in ("/", "//", ".", "..")) or ("unnamed",)
