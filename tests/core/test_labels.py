@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.core.errors import InputError
-from medseg.core.labels import Labels
+from medseg.core.labels import Labels, translated, union
 from tests.strategies import label_arrays, named_labels
 
 
@@ -84,3 +84,85 @@ def test_labels_without_names_are_called_by_their_values():
 def test_impossible_labels_are_refused(values, ignore, sentence):
     with pytest.raises(InputError, match=sentence):
         Labels(values, ignore)
+
+
+def test_a_combination_is_the_names_that_carry_a_value():
+    labels = Labels({"liver": (1, 3), "tumour": (2, 3)})
+    assert labels.combination(3) == {"liver", "tumour"}
+    assert labels.combination(2) == {"tumour"}
+    assert labels.combination(0) == labels.combination(9) == frozenset()
+
+
+def test_numberings_that_agree_are_kept():
+    first, second = Labels({"liver": (5,)}), Labels({"spleen": (2,), "Liver": (5,)})
+    assert union([first]) == first
+    assert union([first, second]).to_json() == {"liver": 5, "spleen": 2}
+
+
+def test_numberings_that_contradict_are_made_anew_by_names():
+    first, second = Labels({"liver": (1,)}), Labels({"spleen": (1, 3), "liver": (2, 3)})
+    assert union([first, second]).to_json() == {"liver": [1, 3], "spleen": [2, 3]}
+
+
+def test_a_name_that_never_stands_alone_takes_no_value_of_its_own():
+    nested, other = Labels({"whole": (1, 2), "core": (2,)}), Labels({"whole": (3,)})
+    assert union([nested, other]).to_json() == {"whole": [1, 3], "core": 3}
+
+
+def test_the_value_to_ignore_never_meets_a_label():
+    merged = union([Labels({"a": (1,)}, ignore=2), Labels({"b": (1,), "c": (2,)})])
+    assert merged == Labels({"a": (1,), "b": (2,), "c": (3,)}, ignore=4)
+
+
+NAMES = ("liver", "tumour", "vein", "cyst")
+
+
+@st.composite
+def overlapping_labels(draw):
+    """Labels of some of the names, in which some combinations occur, numbered at random."""
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
+    together = draw(st.lists(st.frozensets(st.sampled_from(names), min_size=2), unique=True)) if len(names) > 1 else []
+    alone = [frozenset({name}) for name in names]
+    values = draw(st.permutations(range(1, len(alone + together) + 4)))
+    numbered = dict(zip(alone + together, values, strict=False))
+    return Labels({name: tuple(v for c, v in numbered.items() if name in c) for name in names})
+
+
+@given(st.lists(overlapping_labels(), min_size=1, max_size=4), st.data())
+def test_a_map_translated_to_the_union_names_every_voxel_as_before(many, data):
+    merged = union(many)
+    for own in many:
+        array = data.draw(label_arrays((3, 2, 2), own.classes, np.uint16))
+        moved = translated(array, own, merged)
+        assert [merged.combination(v) for v in moved.ravel()] == [own.combination(v) for v in array.ravel()]
+        np.testing.assert_array_equal(translated(moved, merged, own), array)
+
+
+@given(st.lists(overlapping_labels(), min_size=2, max_size=4))
+def test_the_order_of_cases_decides_the_order_of_names_and_nothing_else(many):
+    def occurring(labels):
+        return {labels.combination(value) for value in labels.classes}
+
+    forwards, backwards = union(many), union(many[::-1])
+    assert occurring(forwards) == occurring(backwards)
+    assert union([forwards, *many]) == forwards
+
+
+def test_a_combination_that_is_not_known_is_refused_by_names_and_count():
+    own, target = Labels({"liver": (1, 3), "tumour": (2, 3)}), Labels({"liver": (1,), "tumour": (2,)})
+    with pytest.raises(InputError, match=r"'liver' with 'tumour' \(2 voxels\)"):
+        translated(np.array([0, 1, 3, 3]), own, target)
+    with pytest.raises(InputError, match=r"the value 7 \(1 voxels\)"):
+        translated(np.array([7, 1]), own, target)
+
+
+def test_structures_that_nobody_asked_for_can_be_dropped():
+    own, target = Labels({"liver": (1, 3), "body": (2, 3)}), Labels({"Liver": (9,)})
+    np.testing.assert_array_equal(translated(np.array([0, 1, 2, 3]), own, target, drop_others=True), [0, 9, 0, 9])
+
+
+def test_what_is_to_be_ignored_stays_so_in_other_numbers():
+    own, target = Labels({"a": (1,)}, ignore=4), Labels({"a": (2,)}, ignore=300)
+    np.testing.assert_array_equal(translated(np.array([0, 1, 4]), own, target), [0, 2, 300])
+    with pytest.raises(InputError, match=r"the value to ignore \(1 voxels\)"):
+        translated(np.array([4]), own, Labels({"a": (2,)}))
