@@ -6,7 +6,8 @@ of a voxel *edge*, weighed by its length: a picture has no faces towards its fro
 background, so a mask at the border has a closed boundary. Everything goes through the affine: an oblique or sheared
 grid is right. Face centres were chosen by measurement: over turned ellipsoids they come closest to the continuous
 surface; voxel centres weigh a thick slice's face like a thin one's, and exact nearest points on rough voxel surfaces
-are too near. Another kind of element would be another function that makes a `Boundary`.
+are too near. Other kinds of element, for comparison with published tables, are other functions that make a `Boundary`
+(`conventions`).
 
 Both directed sets of distances are computed once (`surface_distances`); every figure is then read from them. What a
 definition leaves undefined is NaN: that one boundary is empty is a fact, what it costs is decided elsewhere. The module
@@ -16,7 +17,7 @@ Sources: Huttenlocher 1993 (HD); Heimann 2009 (ASSD); Nikolov 2018/2021 (surface
 2024, "Metrics Reloaded" (MASD).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, nan
 
@@ -35,6 +36,9 @@ __all__ = [
     "SurfaceDistances",
     "boundary_of",
     "boxes_of",
+    "joined",
+    "keys_of",
+    "slabs_of",
     "surface_distances",
     "union",
 ]
@@ -61,12 +65,14 @@ class Boundary:
         points_mm: Places in mm, world axes, float64 (n, 3).
         weights: Area in mm² (in a picture: length in mm) of each element, float64 (n,).
         n_dropped: Elements left out because they touch a voxel to ignore.
+        interpolates: Whether percentiles of its distances are interpolated, as libraries that count elements do.
     """
 
     keys: NDArray[np.int64]
     points_mm: NDArray[np.float64]
     weights: NDArray[np.float64]
     n_dropped: int = 0
+    interpolates: bool = False
 
     def __len__(self) -> int:
         return int(self.keys.size)
@@ -76,11 +82,13 @@ class Boundary:
 class DirectedDistances:
     """The distance from each element of one boundary to the nearest of another, ascending, with the elements' weights.
 
-    Where the other boundary is empty all distances are infinite.
+    Where the other boundary is empty all distances are infinite. With `interpolates` percentiles are those of numpy,
+    elements counting alike; else those of the weights, without interpolation.
     """
 
     distances_mm: NDArray[np.float64]
     weights: NDArray[np.float64]
+    interpolates: bool = False
     _cumulated: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -110,6 +118,8 @@ class DirectedDistances:
             return nan
         if q >= 100:
             return float(self.distances_mm[-1])
+        if self.interpolates and np.isfinite(self.distances_mm[-1]):
+            return float(np.percentile(self.distances_mm, q))
         wanted = (q / 100 - _GUARD_SHARE) * self.total_weight
         return float(self.distances_mm[np.searchsorted(self._cumulated, wanted)])
 
@@ -146,7 +156,9 @@ class SurfaceDistances:
             return max(self.from_reference.percentile(q), self.from_predicted.percentile(q))
         both = (self.from_reference, self.from_predicted)
         return DirectedDistances(
-            np.concatenate([side.distances_mm for side in both]), np.concatenate([side.weights for side in both])
+            np.concatenate([side.distances_mm for side in both]),
+            np.concatenate([side.weights for side in both]),
+            self.from_reference.interpolates,
         ).percentile(q)
 
     @property
@@ -214,15 +226,46 @@ def boundary_of(
     The mask may be as large as its box, or larger. `ignored` (bool, of the whole grid) removes voxels from the mask
     and drops every element that touches one of them: a face between a label and what nobody judged is no boundary.
     """
+    axes = (0, 1) if grid.shape[2] == 1 else (0, 1, 2)
+    return joined(
+        [
+            _faces(inside, beside, axis, grid, origin)
+            for inside, beside, origin in slabs_of(mask, grid, start, ignored)
+            for axis in axes
+        ]
+    )
+
+
+def joined(parts: Sequence[Boundary], *, interpolates: bool = False) -> Boundary:
+    """Parts of one boundary as one; at least one part."""
+    return Boundary(
+        keys=np.concatenate([part.keys for part in parts]),
+        points_mm=np.concatenate([part.points_mm for part in parts]),
+        weights=np.concatenate([part.weights for part in parts]),
+        n_dropped=sum(part.n_dropped for part in parts),
+        interpolates=interpolates,
+    )
+
+
+def slabs_of(
+    mask: NDArray[np.bool_], grid: Geometry, start: Voxels, ignored: NDArray[np.bool_] | None, *, before: int = 0
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_] | None, Voxels]]:
+    """A mask by slabs with one voxel of what surrounds it, so that one with far-off specks needs no second large array.
+
+    Yields the mask without what is ignored, what is ignored, and the voxel that the slab starts at. Each pair of
+    neighbouring layers, the ones outside included, is in exactly one slab; with `before` = 1 a slab has one layer more
+    at its start, so that each layer of the mask is in one slab between both of its neighbours.
+
+    Raises:
+        InputError: The mask does not lie in the grid.
+    """
     if mask.ndim != 3 or any(
         not 0 <= a <= whole - n for a, n, whole in zip(start, mask.shape, grid.shape, strict=True)
     ):
         raise InputError(f"A mask of shape {mask.shape} at {start} does not lie in a grid of {grid.shape} voxels.")
-    parts = []
     thickness = max(1, _SLAB_VOXELS // max(1, mask[0].size))
-    # Slabs of the mask with one voxel of what surrounds it, so a mask with far-off specks needs no second large array.
-    for first in range(-1, mask.shape[0], thickness):
-        low = (first, -1, -1)
+    for first in range(before - 1, mask.shape[0], thickness):
+        low = (first - before, -1, -1)
         high = (min(first + thickness, mask.shape[0]) + 1, mask.shape[1] + 1, mask.shape[2] + 1)
         inside = _window(mask, low, high)
         origin = (start[0] + low[0], start[1] + low[1], start[2] + low[2])
@@ -230,13 +273,7 @@ def boundary_of(
         if ignored is not None:
             beside = _window(ignored, origin, [a + n for a, n in zip(origin, inside.shape, strict=True)])
             inside &= ~beside
-        parts += [_faces(inside, beside, axis, grid, origin) for axis in ((0, 1) if grid.shape[2] == 1 else (0, 1, 2))]
-    return Boundary(
-        keys=np.concatenate([part.keys for part in parts]),
-        points_mm=np.concatenate([part.points_mm for part in parts]),
-        weights=np.concatenate([part.weights for part in parts]),
-        n_dropped=sum(part.n_dropped for part in parts),
-    )
+        yield inside, beside, origin
 
 
 def surface_distances(reference: Boundary, predicted: Boundary) -> SurfaceDistances:
@@ -249,8 +286,8 @@ def surface_distances(reference: Boundary, predicted: Boundary) -> SurfaceDistan
     shared_r = np.isin(reference.keys, predicted.keys, assume_unique=True)
     shared_p = np.isin(predicted.keys, reference.keys, assume_unique=True)
     return SurfaceDistances(
-        DirectedDistances(_nearest_mm(reference, predicted, shared_r), reference.weights),
-        DirectedDistances(_nearest_mm(predicted, reference, shared_p), predicted.weights),
+        DirectedDistances(_nearest_mm(reference, predicted, shared_r), reference.weights, reference.interpolates),
+        DirectedDistances(_nearest_mm(predicted, reference, shared_p), predicted.weights, predicted.interpolates),
         reference.n_dropped + predicted.n_dropped,
     )
 
@@ -281,13 +318,19 @@ def _faces(
         touched = beside.reshape(-1)
         lower = lower[~(touched[lower] | touched[lower + step])]
     index = np.stack(np.unravel_index(lower, inside.shape), axis=1) + np.array(origin)
-    keys = np.full(lower.size, axis, np.int64)
-    for a in range(3):
-        # One place more than voxels along each axis: the face before the first voxel has the index −1.
-        keys = keys * (grid.shape[a] + 1) + (index[:, a] + 1)
+    keys = keys_of(index, grid, np.full(lower.size, axis, np.int64))
     centres = index.astype(np.float64)
     centres[:, axis] += 0.5
     return Boundary(keys, grid.to_world(centres), np.full(lower.size, _face_size(grid, axis)), n_all - lower.size)
+
+
+def keys_of(index: NDArray[np.int64], grid: Geometry, kind: NDArray[np.int64] | int = 0) -> NDArray[np.int64]:
+    """One number for each place (i, j, k) of a grid and each kind of place; the index before the first voxel is −1."""
+    keys = np.zeros(len(index), np.int64) + kind
+    for a in range(3):
+        # One place more than voxels along each axis.
+        keys = keys * (grid.shape[a] + 1) + (index[:, a] + 1)
+    return keys
 
 
 def _face_size(grid: Geometry, axis: int) -> float:
