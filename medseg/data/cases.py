@@ -1,21 +1,24 @@
 """A case from its files: all channels on one grid, and its label map on the same grid with values that are declared.
 
 Whatever was mended on the way is told, once a case; what does not belong together is refused. This is the only place
-of the room that reads voxels, and it reads each file once.
+of the room that reads voxels, and it reads each file once. Label maps whose structures have names (DICOM SEG, RTSTRUCT,
+a mask of each structure) are understood by names: their numbers mean nothing in another file.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.core.labels import Labels
+from medseg.core.labels import Labels, folded, translated
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.checks import count_values, on_grid_of, refuse_other_grid, refuse_undeclared
-from medseg.data.dataset import Case
+from medseg.data.dataset import Case, LabelSource, listed
 
-__all__ = ["read_case", "read_image", "together"]
+__all__ = ["read_case", "read_image", "read_label_map", "together"]
 
 _WHITE = 255
 """How pictures store a mask of one label: black and white."""
@@ -24,9 +27,14 @@ _WHITE = 255
 def read_image(case: Case, options: io.ReadOptions) -> Volume:
     """All channels of a case, (c, i, j, k), on the grid of the first; what was mended is in `meta.warnings`.
 
+    Args:
+        case: A case; what it says itself of reading goes before `options`.
+        options: How files are read.
+
     Raises:
         InputError: A file cannot be read, or a channel lies on another grid than the first.
     """
+    options = options.updated(case.read)
     if case.stacked and options.channels == "auto" and options.volume is None:
         options = replace(options, channels="last")
     first, *others = (io.read(path, options) for path in case.images)
@@ -54,7 +62,24 @@ def read_case(case: Case, labels: Labels | None, options: io.ReadOptions) -> tup
     if case.label is None:
         raise InputError(f"Case {case.id} has no label map.")
     image = read_image(case, options)
-    return together(image, io.read_labels(case.label, options), labels, case.id)
+    label_map = read_label_map(case.label, options.updated(case.read), case.images[0])
+    return together(image, label_map, labels, case.id)
+
+
+def read_label_map(source: LabelSource, options: io.ReadOptions, image: Path) -> LabelMap:
+    """The label map of a case as its files have it.
+
+    Args:
+        source: A file, or the mask of each structure.
+        options: How files are read, the case's own options among them.
+        image: The first channel, on which a DICOM SEG or an RTSTRUCT is placed.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+    if isinstance(source, Mapping):
+        return io.read_structures(source, options, image)
+    return io.read_labels(source, options, image)
 
 
 def together(
@@ -75,6 +100,8 @@ def together(
 
 def _with_meaning(label_map: LabelMap, labels: Labels, case: str) -> tuple[LabelMap, tuple[str, ...]]:
     """The map with its labels; a black-and-white mask of a data set with one label takes that label's value."""
+    if label_map.labels is not None:
+        return _by_name(label_map, label_map.labels, labels, case)
     array = label_map.array
     notes: tuple[str, ...] = ()
     counts = count_values(array)
@@ -85,4 +112,18 @@ def _with_meaning(label_map: LabelMap, labels: Labels, case: str) -> tuple[Label
             notes = (f"The label map is black and white (0 and 255): 255 is taken for {labels.names[0]}.",)
     else:
         refuse_undeclared(counts, labels, case)
+    return LabelMap(array, label_map.geometry, labels, label_map.meta), notes
+
+
+def _by_name(label_map: LabelMap, own: Labels, labels: Labels, case: str) -> tuple[LabelMap, tuple[str, ...]]:
+    """The map in the numbers of the data set; structures that the data set does not declare become background."""
+    declared = {folded(name) for name in labels.names}
+    others = [name for name in own.names if folded(name) not in declared]
+    if len(others) == len(own.names):
+        raise InputError(
+            f"Case {case}: the label map holds {listed(others)}, and the data set declares {listed(labels.names)}: "
+            "no name agrees. Declare the names that the files have."
+        )
+    array = translated(label_map.array, own, labels, drop_others=True)
+    notes = (f"Structures that the data set does not declare are left out: {listed(others)}.",) if others else ()
     return LabelMap(array, label_map.geometry, labels, label_map.meta), notes

@@ -9,7 +9,7 @@ in any order.
 import re
 import zlib
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from medseg import io
 from medseg.core.errors import InputError
 from medseg.core.events import CaseFailed, CaseRead, Event, Warned
 from medseg.core.geometry import Voxels
-from medseg.core.labels import Labels
+from medseg.core.labels import Labels, folded, translated, union
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_case
 from medseg.data.checks import constant_channels, count_values
@@ -158,12 +158,16 @@ class ChannelSample:
 
 @dataclass(frozen=True, eq=False)
 class CaseFacts:
-    """What is kept of a case: its grid, voxels a label value, the volume of a voxel, samples of each channel."""
+    """What is kept of a case: its grid, voxels a label value, the volume of a voxel, samples of each channel.
+
+    `labels` says what the values of `counts` mean in this case, where its label map has names.
+    """
 
     grid: CaseGrid
     counts: Mapping[int, int]
     voxel_ml: float
     channels: tuple[ChannelSample, ...]
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,7 @@ def measure(
         reason = f" The first is {bad[0].id}: {bad[0].reason}" if bad else ""
         raise InputError(f"None of the {len(bad)} cases of {dataset.root} can be used.{reason}")
     if labels is None:
-        labels, notes = resolve_labels(dataset, {value for each in facts for value in each.counts})
+        facts, labels, notes = _in_one_numbering(facts, dataset)
         yield from (Warned(note) for note in notes)
     fingerprint = combine(facts, labels, dataset.channels)
     absent = [label.name for label in fingerprint.labels if not label.n_cases]
@@ -238,6 +242,7 @@ def measure_case(
         count_values(label_map.array),
         image.geometry.voxel_volume_ml,
         tuple(_channel_sample(channel, foreground, whole) for channel in image.array),
+        label_map.labels,
     )
 
 
@@ -305,6 +310,46 @@ def _read(
     if blank:
         notes = (*notes, f"Channel {listed(blank)} has one value everywhere: nothing can be seen in it.")
     return image, label_map, notes
+
+
+def _in_one_numbering(facts: Sequence[CaseFacts], dataset: Dataset) -> tuple[list[CaseFacts], Labels, tuple[str, ...]]:
+    """The facts with their counts by values that mean the same in all cases, what those mean, and what to say of it.
+
+    Raises:
+        InputError: The maps of some cases name their structures and those of others do not.
+    """
+    own = {each.grid.case: each.labels for each in facts}
+    nameless = [case for case, labels in own.items() if labels is None]
+    if len(nameless) == len(facts):
+        labels, notes = resolve_labels(dataset, {value for each in facts for value in each.counts})
+        return list(facts), labels, notes
+    labels = union(each for each in own.values() if each is not None)
+    if nameless:
+        example = '", "'.join(labels.names[:3])
+        raise InputError(
+            f"{len(own) - len(nameless)} label maps name their structures ({listed(labels.names)}) and "
+            f"{len(nameless)} hold numbers only ({listed(nameless)}). Say what the numbers mean: "
+            f"--set 'data.labels={{\"{example}\": VALUE}}', or a table with a column label_NAME for each structure."
+        )
+    renumbered = []
+    for each in facts:
+        values = list(each.counts)
+        new = translated(np.array(values), each.labels or labels, labels).tolist()
+        renumbered.append(replace(each, counts=dict(zip(new, each.counts.values(), strict=True)), labels=labels))
+    return renumbered, labels, _partly_named(labels, [names for names in own.values() if names is not None])
+
+
+def _partly_named(labels: Labels, own: Sequence[Labels]) -> tuple[str, ...]:
+    """The note on structures that some label maps do not name: there they are taken to be absent."""
+    names = [{folded(name) for name in each.names} for each in own]
+    n_with = {name: sum(folded(name) in each for each in names) for name in labels.names}
+    partly = [f"{name} ({n})" for name, n in n_with.items() if n < len(own)]
+    if not partly:
+        return ()
+    return (
+        f"Of {len(own)} label maps, not all name the same structures: {listed(partly, 12)}. Where a structure is not "
+        "named it counts as absent. A table with label_NAME columns makes one of names that differ.",
+    )
 
 
 def _sampled(of: NDArray[np.intp] | int, n: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -8,7 +8,7 @@ brings both to the plan grid. Everything is picklable, so loaders work with spaw
 import logging
 import os
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from medseg import io
 from medseg.core.errors import InputError
 from medseg.core.events import CaseRead, Event
 from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta, Volume
-from medseg.data.cases import read_image, together
+from medseg.data.cases import read_image, read_label_map, together
 from medseg.data.dataset import Case, Dataset
 from medseg.io.options import ReadOptions
 from medseg.plan.plan import Plan
@@ -45,20 +46,32 @@ class MedsegReader(ImageReader):
     """MONAI's view of `medseg.io.read` and `read_labels`.
 
     `get_data` gives the array (channels, i, j, k) and the metadata that MONAI understands: "affine" (RAS+, mm),
-    "spatial_shape", "original_channel_dim" 0, and "placed". Several files are the channels of one case.
+    "spatial_shape", "original_channel_dim" 0, "placed", and "labels" (names and values of a label map that has names).
+    Several files are the channels of one case; several label maps are one of each structure.
     """
 
-    def __init__(self, options: ReadOptions | None = None, labels: bool = False, stacked: bool = False) -> None:
+    def __init__(
+        self,
+        options: ReadOptions | None = None,
+        labels: bool = False,
+        stacked: bool = False,
+        image: PathLike | None = None,
+        structures: Sequence[str] = (),
+    ) -> None:
         """A reader.
 
         Args:
             options: How a file that leaves a choice is read.
             labels: Whether files are label maps: whole numbers, one channel.
             stacked: Whether a 4-D file holds channels, as in MSD data sets.
+            image: What label maps were drawn on; a DICOM SEG or an RTSTRUCT cannot be placed without.
+            structures: Names of the structures of which each file is the mask; none where a file is a label map.
         """
         self._options = options or ReadOptions()
         self._labels = labels
         self._stacked = stacked
+        self._image = image
+        self._structures = tuple(structures)
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         return all(io.kind_of(Path(name)) is not None for name in _names(filename))
@@ -66,7 +79,8 @@ class MedsegReader(ImageReader):
     def read(self, data: Sequence[PathLike] | PathLike, **_: Any) -> Volume | LabelMap:  # noqa: ANN401  MONAI passes what it likes
         paths = tuple(Path(name) for name in _names(data))
         if self._labels:
-            return io.read_labels(paths[0], self._options)
+            source = dict(zip(self._structures, paths, strict=True)) if self._structures else paths[0]
+            return read_label_map(source, self._options, Path(self._image or paths[0]))
         return read_image(Case(io.stem(paths[0]), paths, stacked=self._stacked), self._options)
 
     def get_data(self, img: Volume | LabelMap) -> tuple[NDArray[Any], dict[str, Any]]:
@@ -76,6 +90,7 @@ class MedsegReader(ImageReader):
             "spatial_shape": np.array(img.geometry.shape),
             "original_channel_dim": 0,
             "placed": img.meta.placed,
+            "labels": img.labels.to_json() if isinstance(img, LabelMap) and img.labels is not None else None,
         }
 
 
@@ -94,18 +109,24 @@ def load_image() -> LoadImage:
 class Prepare(Transform):
     """A MONAI transform from the paths of a case to its image and classes on the plan grid.
 
-    {"case": id, "image": [paths], "label": path} → {"case", "image": float32 (c, i, j, k), "classes": (i, j, k)}.
+    {"case": id, "image": [paths], "label": [paths], "structures": names of masks, "read": options of the case} →
+    {"case", "image": float32 (c, i, j, k), "classes": (i, j, k)}.
     """
 
     def __init__(self, plan: Plan, options: ReadOptions, stacked: bool) -> None:
         self._plan = plan
-        self._image_reader = MedsegReader(options, stacked=stacked)
-        self._label_reader = MedsegReader(options, labels=True)
+        self._options = options
+        self._stacked = stacked
         self._load = load_image()
 
     def __call__(self, paths: dict[str, Any]) -> dict[str, Any]:
-        image = _volume(self._load(paths["image"], self._image_reader))
-        label_map = _label_map(self._load(paths["label"], self._label_reader))
+        options = self._options.updated(paths.get("read", {}))
+        image_reader = MedsegReader(options, stacked=self._stacked)
+        label_reader = MedsegReader(
+            options, labels=True, image=paths["image"][0], structures=paths.get("structures", ())
+        )
+        image = _volume(self._load(paths["image"], image_reader))
+        label_map = _label_map(self._load(paths["label"], label_reader))
         labels = self._plan.label_names
         image, label_map, _ = together(image, label_map, labels, paths["case"])
         array, classes = prepared(image, label_map, self._plan)
@@ -131,12 +152,25 @@ def prepare(
     missing = set(cache.missing(ids))
     cases = [case for case in dataset.cases if case.id in missing]
     transform = Prepare(plan, options, stacked=any(case.stacked for case in cases))
-    items = [{"case": c.id, "image": [str(p) for p in c.images], "label": str(c.label)} for c in cases]
+    items = [_item(case) for case in cases]
     loader = _loader(MonaiDataset(items, transform), workers, sampler=None)
     for done, item in enumerate(_unwrapped(loader), start=1):
         rng = np.random.default_rng([*item["case"].encode()])
         cache.put(item["case"], item["image"], item["classes"], rng)
         yield CaseRead(item["case"], done, len(items), "preparing")
+
+
+def _item(case: Case) -> dict[str, Any]:
+    """A case as `Prepare` takes it: texts alone, so that it goes to another process."""
+    structures = case.label if isinstance(case.label, Mapping) else {}
+    label_paths = structures.values() if structures else [case.label]
+    return {
+        "case": case.id,
+        "image": [str(path) for path in case.images],
+        "label": [str(path) for path in label_paths],
+        "structures": list(structures),
+        "read": dict(case.read),
+    }
 
 
 def batch_loader(batches: PatchBatches, first_step: int, workers: int) -> Iterator[Batch]:
@@ -193,7 +227,9 @@ def _volume(image: MetaTensor) -> Volume:
 
 def _label_map(image: MetaTensor) -> LabelMap:
     array = image.as_tensor().numpy()[0]
-    return LabelMap(array, Geometry(array.shape, _affine(image)), None, Meta(placed=bool(image.meta["placed"])))
+    named = image.meta["labels"]
+    labels = Labels.from_json(named) if named is not None else None
+    return LabelMap(array, Geometry(array.shape, _affine(image)), labels, Meta(placed=bool(image.meta["placed"])))
 
 
 def _affine(image: MetaTensor) -> NDArray[np.float64]:
