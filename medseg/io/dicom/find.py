@@ -57,12 +57,15 @@ class Frame:
         index: Which frame of the file, counted from 0; None where the file is the image.
         pixels_at: Where the element with the pixels begins, in bytes from the beginning of the file (of a deflated
             file: of the inflated data set); None if nobody looked.
+        tile: Where the image lies in the picture of the file (first row, first column), if it is a part of it; its size
+            is that of the header.
     """
 
     path: Path
     header: Dataset = field(repr=False)  # holds the patient's name: it must not reach a log
     index: int | None = None
     pixels_at: int | None = None
+    tile: tuple[int, int] | None = None
 
     @property
     def class_name(self) -> str:
