@@ -15,10 +15,11 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 
 from medseg.core.errors import InputError
 from medseg.io.archive import first_bytes, is_archive, members, opened
+from medseg.io.dicom.deflated import deflated_header, is_deflated
 from medseg.io.kinds import HEAD_BYTES, begins_as_dicom
 
 __all__ = ["DAMAGE", "Found", "Frame", "find_images", "look", "numbers", "quietly", "text"]
@@ -56,16 +57,18 @@ class Frame:
         header: All but the pixels, as a file of a single image has it.
         index: Which frame of the file, counted from 0; None where the file is the image.
         pixels_at: Where the element with the pixels begins, in bytes from the beginning of the file (of a deflated
-            file: of the inflated data set); None if nobody looked.
-        tile: Where the image lies in the picture of the file (first row, first column), if it is a part of it; its size
-            is that of the header.
+            file: of the inflated data set); None if there is none.
+        tile: If the image is a part of the one picture of the file: its first row and first column there, and the rows
+            and columns of that picture. The header has the size of the part.
+        n_frames: How many images the file holds, where `index` says which this is and there is no tile.
     """
 
     path: Path
     header: Dataset = field(repr=False)  # holds the patient's name: it must not reach a log
     index: int | None = None
     pixels_at: int | None = None
-    tile: tuple[int, int] | None = None
+    tile: tuple[int, int, int, int] | None = None
+    n_frames: int = 1
 
     @property
     def class_name(self) -> str:
@@ -185,14 +188,16 @@ def _start(path: Path) -> bytes:
 
 def _frame(path: Path) -> Frame | None:
     """The header of a DICOM file and where its pixels begin; None if it cannot be read."""
-    with quietly(), opened(path) as file:
+    with quietly():
         try:
-            header = dcmread(file, stop_before_pixels=True, force=True)
+            with opened(path) as file:
+                if is_deflated(file):
+                    header, pixels_at = deflated_header(file)
+                    return Frame(path, header, pixels_at=pixels_at)
+                header = dcmread(file, stop_before_pixels=True, force=True)
+                return Frame(path, header, pixels_at=file.tell())
         except DAMAGE:
             return None
-        # A deflated data set is read from a buffer of its own; where the file stands says nothing then.
-        is_deflated = header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-        return Frame(path, header, pixels_at=None if is_deflated else file.tell())
 
 
 def _has_known_class(frame: Frame) -> bool:
