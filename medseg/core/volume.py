@@ -25,7 +25,8 @@ class Meta:
     Attributes:
         kind: The file format's short name: "nifti", "mha", "nrrd", "png", "tiff", "jpeg", "dicom", or "memory".
         placed: Whether the file says where its grid lies in space (a PNG does not).
-        header: What the writer of this kind gives back (NIfTI: codes, units and dim_info; and so on).
+        header: What the writer of this kind gives back (NIfTI: codes, units and dim_info; and so on), and "dtype", the
+            type of the stored numbers, where the array has another.
         warnings: What the reader noticed and mended, one sentence each.
     """
 

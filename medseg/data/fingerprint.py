@@ -36,8 +36,10 @@ __all__ = [
     "LabelFacts",
     "Measured",
     "combine",
+    "conclude",
     "measure",
     "measure_case",
+    "samples_a_case",
 ]
 
 FINGERPRINT_SCHEMA: Final = "medseg/fingerprint/1"
@@ -200,14 +202,32 @@ def measure(
     if not facts:
         reason = f" The first is {bad[0].id}: {bad[0].reason}" if bad else ""
         raise InputError(f"None of the {len(bad)} cases of {dataset.root} can be used.{reason}")
+    fingerprint, labels, notes = conclude(facts, dataset, labels)
+    yield from (Warned(note) for note in notes)
+    return Measured(fingerprint, labels, bad)
+
+
+def conclude(
+    facts: Sequence[CaseFacts], dataset: Dataset, labels: Labels | None
+) -> tuple[Fingerprint, Labels, tuple[str, ...]]:
+    """The fingerprint of the facts of a data set's cases, its labels (found if undeclared), and what to say of them.
+
+    Raises:
+        InputError: No label map holds a label, or some name their structures and others do not.
+    """
+    notes: tuple[str, ...] = ()
     if labels is None:
         facts, labels, notes = _in_one_numbering(facts, dataset)
-        yield from (Warned(note) for note in notes)
     fingerprint = combine(facts, labels, dataset.channels)
     absent = [label.name for label in fingerprint.labels if not label.n_cases]
     if absent:
-        yield Warned(f"{len(absent)} labels are declared but occur in no case: {listed(absent)}.")
-    return Measured(fingerprint, labels, bad)
+        notes = (*notes, f"{len(absent)} labels are declared but occur in no case: {listed(absent)}.")
+    return fingerprint, labels, notes
+
+
+def samples_a_case(n_cases: int) -> int:
+    """How many voxels of each case are sampled in a data set of so many."""
+    return min(SAMPLES_A_CASE, max(LEAST_SAMPLES_A_CASE, SAMPLES_IN_ALL // max(1, n_cases)))
 
 
 def measure_case(
@@ -278,7 +298,7 @@ def _read_all(
     total = len(dataset.problems) + len(dataset.cases)
     for done, problem in enumerate(dataset.problems, start=1):
         yield CaseFailed(problem.id, problem.reason, done, total)
-    n_samples = min(SAMPLES_A_CASE, max(LEAST_SAMPLES_A_CASE, SAMPLES_IN_ALL // max(1, total)))
+    n_samples = samples_a_case(total)
     ignore = labels.ignore if labels else None
     facts: list[CaseFacts] = []
     bad = list(dataset.problems)

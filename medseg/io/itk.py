@@ -103,7 +103,7 @@ def _read_whole(path: Path, options: ReadOptions) -> tuple[NDArray[Any], Geometr
         raise _unreadable(path, error) from error
     stored = _channels_first(image, path, options)
     check_real(stored.dtype, str(path))
-    return stored, grid, meta
+    return stored, grid, replace(meta, header={**meta.header, "dtype": str(stored.dtype)})
 
 
 def _opened(path: Path) -> sitk.ImageFileReader:
