@@ -19,8 +19,8 @@ from medseg.core.volume import LabelMap, Volume
 __all__ = [
     "UNPLACED_IMAGES",
     "UNPLACED_LABELS",
-    "OtherGrid",
-    "Undeclared",
+    "OtherGridError",
+    "UndeclaredError",
     "constant_channels",
     "count_values",
     "on_grid_of",
@@ -45,11 +45,11 @@ _CHUNK = 1 << 20
 """Voxels counted at once: counting needs 8 bytes for each."""
 
 
-class OtherGrid(InputError):
+class OtherGridError(InputError):
     """Two things of one case lie on grids that do not belong together."""
 
 
-class Undeclared(InputError):
+class UndeclaredError(InputError):
     """A label map holds values that the data set does not declare."""
 
 
@@ -65,7 +65,7 @@ def on_grid_of(image: Volume, labels: LabelMap, case: str) -> tuple[LabelMap, tu
     """The label map on the image's grid, turned if it must be, and what was mended.
 
     Raises:
-        OtherGrid: Their shapes differ, or their corners lie more than half a voxel apart however it is turned.
+        OtherGridError: Their shapes differ, or their corners lie more than half a voxel apart however it is turned.
     """
     grid, other = image.geometry, labels.geometry
     if grid.shape == other.shape:
@@ -78,7 +78,7 @@ def on_grid_of(image: Volume, labels: LabelMap, case: str) -> tuple[LabelMap, tu
             return LabelMap(labels.array, grid, labels.labels, labels.meta), (note,)
     turn = _turn_onto(grid, other)
     if turn is None:
-        raise OtherGrid(_apart("Image and label map", case, grid, other))
+        raise OtherGridError(_apart("Image and label map", case, grid, other))
     note = (
         f"The label map runs along other axes ({other.orientation}) than the image ({grid.orientation}); it was turned."
     )
@@ -89,7 +89,7 @@ def refuse_other_grid(first: Volume, other: Volume, what: str, case: str) -> tup
     """The notes on a channel whose grid is the first channel's but for noise.
 
     Raises:
-        OtherGrid: The channel lies on another grid.
+        OtherGridError: The channel lies on another grid.
     """
     offset = _offset(first.geometry, other.geometry)
     same_shape = first.geometry.shape == other.geometry.shape
@@ -97,7 +97,9 @@ def refuse_other_grid(first: Volume, other: Volume, what: str, case: str) -> tup
         return _offset_note(what, offset)
     if same_shape and (_is_unplaced(other) or not first.meta.placed):
         return (f"{what} is taken to lie on the first channel (equal shapes): one of them does not say where it lies.",)
-    raise OtherGrid(_apart(f"The first channel and {what[0].lower()}{what[1:]}", case, first.geometry, other.geometry))
+    raise OtherGridError(
+        _apart(f"The first channel and {what[0].lower()}{what[1:]}", case, first.geometry, other.geometry)
+    )
 
 
 def count_values(array: NDArray[np.integer]) -> dict[int, int]:
@@ -114,14 +116,14 @@ def refuse_undeclared(counts: dict[int, int], labels: Labels, case: str) -> None
     """Refuse values that the data set does not declare.
 
     Raises:
-        Undeclared: There are some; the message has each value and its number of voxels.
+        UndeclaredError: There are some; the message has each value and its number of voxels.
     """
     unknown = {value: n for value, n in counts.items() if value not in {*labels.classes, labels.ignore}}
     if unknown:
         several = "s" if len(unknown) > 1 else ""
         found = ", ".join(f"{value} ({n} voxels)" for value, n in list(unknown.items())[:5])
         declared = ", ".join(map(str, labels.classes[:12])) + (", …" if len(labels.classes) > 12 else "")
-        raise Undeclared(
+        raise UndeclaredError(
             f"Case {case}: the label map holds the value{several} {found}, but the data set declares {declared}. "
             "Declare what it means, or correct the map."
         )

@@ -26,7 +26,7 @@ from medseg.core.geometry import Geometry, Voxels
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io.options import ReadOptions, channels_of_volumes
 from medseg.io.streams import ByteStream
-from medseg.io.values import NotALabelMap, Scaling, as_image, as_labels, check_real, label_dtype
+from medseg.io.values import NotALabelMapError, Scaling, as_image, as_labels, check_real, label_dtype
 
 __all__ = ["read", "read_geometry", "read_labels", "write"]
 
@@ -86,7 +86,7 @@ def read_labels(path: Path, options: ReadOptions) -> LabelMap:
     """The label map in a file; a file of several volumes or channels is refused."""
     head, stored, noticed = _read_whole(path, options)
     if head.n_channels > 1:
-        raise NotALabelMap(f"{path} is not a label map: it holds {head.n_channels} channels; a label map has one.")
+        raise NotALabelMapError(f"{path} is not a label map: it holds {head.n_channels} channels; a label map has one.")
     array, mended = as_labels(_channels_first(stored, head)[0], str(path), head.scaling)
     return LabelMap(array, head.grid, meta=_with_warnings(head.meta, noticed + mended))
 

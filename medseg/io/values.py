@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medseg.core.errors import InputError
 from medseg.core.labels import LARGEST_VALUE
 
-__all__ = ["NOT_FINITE", "NotALabelMap", "Scaling", "as_image", "as_labels", "check_real", "label_dtype"]
+__all__ = ["NOT_FINITE", "NotALabelMapError", "Scaling", "as_image", "as_labels", "check_real", "label_dtype"]
 
 NOT_FINITE = "voxels are not finite"
 """What the warning about NaN and infinity says in every format: by it a listener knows that warning from others."""
@@ -25,7 +25,7 @@ _ROUNDING = 1e-3
 _LARGEST_INT32 = 2**31 - 1
 
 
-class NotALabelMap(InputError):
+class NotALabelMapError(InputError):
     """The file is whole, but its numbers are not those of a label map."""
 
 
@@ -83,7 +83,7 @@ def as_labels(
     """Values of a label map in the smallest of uint8 and uint16; and what was mended.
 
     Raises:
-        NotALabelMap: The numbers are not whole (but for noise), not finite, negative, or above 65,535.
+        NotALabelMapError: The numbers are not whole (but for noise), not finite, negative, or above 65,535.
     """
     check_real(stored.dtype, name)
     warnings: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ def as_labels(
         smallest, largest = whole.min(), whole.max()
         if smallest < 0 or largest > LARGEST_VALUE:
             wrong = smallest if smallest < 0 else largest
-            raise NotALabelMap(
+            raise NotALabelMapError(
                 f"{name} is not a label map: it holds the value {wrong:g}; labels lie in 0…{LARGEST_VALUE}."
             )
         return np.asarray(whole).astype(np.uint8 if largest <= 255 else np.uint16), warnings
@@ -142,7 +142,7 @@ def _rounded(stored: NDArray[np.generic], name: str, scaling: Scaling) -> tuple[
     values = np.asarray(stored) if scaling.is_none else scaling.apply(stored)
     n_bad = values.size - int(np.count_nonzero(np.isfinite(values)))
     if n_bad:
-        raise NotALabelMap(f"{name} is not a label map: {n_bad} of its voxels are not finite numbers.")
+        raise NotALabelMapError(f"{name} is not a label map: {n_bad} of its voxels are not finite numbers.")
     rounded = np.rint(values)
     distance = np.abs(values - rounded)
     # A float label map that was written into integers with a slope comes back up to half a slope off.
@@ -151,12 +151,12 @@ def _rounded(stored: NDArray[np.generic], name: str, scaling: Scaling) -> tuple[
         tolerance = max(_ROUNDING, abs(scaling.slope) / 2 * (1 + 1e-6))
     off = distance > tolerance
     if off.any():
-        raise NotALabelMap(_not_whole(name, values[off], values.size))
+        raise NotALabelMapError(_not_whole(name, values[off], values.size))
     worst = float(distance.max(initial=0.0))
     if worst <= _ROUNDING:
         return rounded, ()
     if _n_distinct(stored) != _n_distinct(rounded):
-        raise NotALabelMap(_not_whole(name, values[distance > _ROUNDING], values.size))
+        raise NotALabelMapError(_not_whole(name, values[distance > _ROUNDING], values.size))
     return rounded, (f"Labels were up to {worst:.3g} off whole numbers (a scaled file) and were rounded.",)
 
 
