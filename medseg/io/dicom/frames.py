@@ -137,7 +137,7 @@ def _enhanced(file: Frame) -> tuple[Frame, ...]:
     for index, item in enumerate(items):
         own, left_over = _laid_flat([item], pool, free)
         own = {tag: element for tag, element in left_over.items() if tag not in shared} | own
-        frames.append(replace(file, header=layered(own, common, header), index=index))
+        frames.append(replace(file, header=layered(own, common, header), index=index, n_frames=len(items)))
     return tuple(frames)
 
 
