@@ -1,0 +1,166 @@
+"""A label map → a DICOM RT structure set: closed planar contours on the planes of the images.
+
+The contours are those of `contours`, put on the plane of each image by its own position, so that tilted and uneven
+series are as right as others. Points are decimal strings of at most 16 characters (10 decimals of a mm). Each label is
+a structure, a region of several values too; an empty one is there without contours. The file is written with implicit
+value representations, for the others give a contour 64 KB, which is a thousand points.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
+from scipy import ndimage
+
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap, Meta
+from medseg.io.colors import colors_of
+from medseg.io.dicom import derived
+from medseg.io.dicom.codes import meaning_of
+from medseg.io.dicom.contours import contours_of
+from medseg.io.dicom.derived import Plane, Producer, Source, as_dicom_number, unique_names
+from medseg.io.dicom.find import quietly, text
+
+__all__ = ["write_rtstruct"]
+
+FORM = "An RTSTRUCT"
+
+_DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
+"""The retired class that the standard still asks for where a structure set names a study."""
+
+_CONTOUR_DATA = Tag("ContourData")
+_TARGETS = ("gtv", "ctv", "ptv", "itv")
+
+
+def write_rtstruct(label_map: LabelMap, path: Path, source: Meta, producer: Producer) -> tuple[str, ...]:
+    """Write a label map on the grid of a series to `path`; what could not be said is returned as sentences.
+
+    Args:
+        label_map: On the grid of the series.
+        path: The file.
+        source: The meta of the volume that the series was read to.
+        producer: What made the label map.
+
+    Raises:
+        InputError: The map was not made from a DICOM series, or is not on its grid.
+    """
+    labels = derived.labels_of(label_map)
+    images = derived.source_of(label_map, source, FORM)
+    with quietly():
+        dataset = _structure_set(images, producer, derived.content_digest(label_map, labels, producer))
+        _add_structures(dataset, label_map, labels, images, producer)
+        dataset.file_meta = derived.file_meta(dataset, ImplicitVRLittleEndian)
+        dataset.save_as(path, enforce_file_format=True)
+    n_without = label_map.geometry.shape[2] - len(images.slices)
+    return (f"{n_without} interpolated slices have no image and no contour in the RTSTRUCT.",) if n_without else ()
+
+
+def _structure_set(images: Source, producer: Producer, content: bytes) -> Dataset:
+    """All but the structures: whose, made by whom, and on which images."""
+    dataset = derived.whose(images.header)
+    dataset.SOPClassUID = RTStructureSetStorage
+    derived.stamp(dataset, images, producer, "RTSTRUCT", content)
+    dataset.OperatorsName = ""
+    dataset.FrameOfReferenceUID = images.frame_of_reference
+    dataset.PositionReferenceIndicator = text(images.header, "PositionReferenceIndicator")
+    dataset.StructureSetLabel = "MEDSEG"
+    dataset.StructureSetName = unique_names([producer.name])[producer.name]
+    dataset.ApprovalStatus = "UNAPPROVED"
+    series = Dataset()
+    series.SeriesInstanceUID = images.series
+    series.ContourImageSequence = [derived.reference(frame) for frame in images.frames]
+    study = Dataset()
+    study.ReferencedSOPClassUID = _DETACHED_STUDY
+    study.ReferencedSOPInstanceUID = dataset.StudyInstanceUID
+    study.RTReferencedSeriesSequence = [series]
+    frame_of_reference = Dataset()
+    frame_of_reference.FrameOfReferenceUID = images.frame_of_reference
+    frame_of_reference.RTReferencedStudySequence = [study]
+    dataset.ReferencedFrameOfReferenceSequence = [frame_of_reference]
+    return dataset
+
+
+def _add_structures(dataset: Dataset, label_map: LabelMap, labels: Labels, images: Source, producer: Producer) -> None:
+    written, colors = unique_names(labels.names), colors_of(labels.names, producer.codes)
+    boxes = ndimage.find_objects(label_map.array)
+    structures, outlines, observations = [], [], []
+    for number, name in enumerate(labels.names, start=1):
+        structure = Dataset()
+        structure.ROINumber = number
+        structure.ReferencedFrameOfReferenceUID = images.frame_of_reference
+        structure.ROIName = written[name]
+        structure.ROIGenerationAlgorithm = "AUTOMATIC"
+        structures.append(structure)
+        outline = Dataset()
+        outline.ROIDisplayColor = list(colors[name])
+        outline.ReferencedROINumber = number
+        if contours := list(_contours(label_map, labels, name, boxes, images)):
+            outline.ContourSequence = contours
+        outlines.append(outline)
+        observations.append(_observation(number, name, producer))
+    dataset.StructureSetROISequence = structures
+    dataset.ROIContourSequence = outlines
+    dataset.RTROIObservationsSequence = observations
+
+
+def _observation(number: int, name: str, producer: Producer) -> Dataset:
+    meaning = meaning_of(name, producer.codes.get(name))
+    observation = Dataset()
+    observation.ObservationNumber = number
+    observation.ReferencedROINumber = number
+    if meaning.is_known:
+        code = Dataset()
+        code.CodeValue = meaning.kind.value
+        code.CodingSchemeDesignator = meaning.kind.scheme
+        code.CodeMeaning = meaning.kind.meaning
+        observation.RTROIIdentificationCodeSequence = [code]
+    target = next((target for target in _TARGETS if name.casefold().startswith(target)), None)
+    is_organ = meaning.category.meaning in ("Anatomical Structure", "Tissue")
+    observation.RTROIInterpretedType = target.upper() if target else "ORGAN" if is_organ else ""
+    observation.ROIInterpreter = ""
+    return observation
+
+
+def _contours(
+    label_map: LabelMap, labels: Labels, name: str, boxes: list[tuple[slice, ...] | None], images: Source
+) -> Iterator[Dataset]:
+    """The contours of a label or region, slice by slice in the order of the images."""
+    box = _box([boxes[value - 1] for value in labels.values[name] if value <= len(boxes)])
+    if box is None:
+        return
+    corner = np.array([box[0].start, box[1].start])
+    number = 0
+    for position, (k, frame) in enumerate(zip(images.slices, images.frames, strict=True)):
+        if not box[2].start <= k < box[2].stop:
+            continue
+        mask = labels.mask(label_map.array[box[0], box[1], k], name)
+        for contour in contours_of(mask) if mask.any() else ():
+            number += 1
+            item = Dataset()
+            item.ContourImageSequence = [derived.reference(frame)]
+            item.ContourGeometricType = "CLOSED_PLANAR"
+            item.NumberOfContourPoints = len(contour)
+            item.ContourNumber = number
+            item[_CONTOUR_DATA] = _points(contour + corner, images.plane(position))
+            yield item
+
+
+def _box(boxes: list[tuple[slice, ...] | None]) -> tuple[slice, ...] | None:
+    """The box around several; None if there is none."""
+    there = [box for box in boxes if box is not None]
+    if not there:
+        return None
+    return tuple(slice(min(s.start for s in sides), max(s.stop for s in sides)) for sides in zip(*there, strict=True))
+
+
+def _points(contour: NDArray[np.float64], plane: Plane) -> RawDataElement:
+    """The points in LPS mm, as the bytes that they are on disk: a million number objects take ten seconds."""
+    world = plane.origin + contour[:, :1] * plane.to_next_column + contour[:, 1:] * plane.to_next_row
+    written = "\\".join(as_dicom_number(value) for value in world.ravel().tolist()).encode("ascii")
+    written += b" " * (len(written) % 2)
+    return RawDataElement(_CONTOUR_DATA, "DS", len(written), written, 0, True, True)
