@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.core.views import PLANES, edges_of, hung
 from medseg.core.volume import LabelMap, Volume
 from medseg.io.files import replacing
 
@@ -26,9 +27,6 @@ LARGEST_LEGEND = 12
 
 _SHOWN_PERCENTILES = (1.0, 99.5)
 """Grey values from black to white: a few bright voxels must not make the rest dark."""
-
-_EDGES = (("R", "L"), ("A", "P"), ("S", "I"))
-"""Where the left (or upper) and the right (or lower) edge of a picture lie, by world axis, as we hang it."""
 
 
 @dataclass(frozen=True)
@@ -119,22 +117,17 @@ def _views(volume: Volume, labels: LabelMap) -> Iterator[_View]:
     to_canonical = grid.to_canonical
     image, mask = to_canonical.apply(volume.array[0]), to_canonical.apply(labels.array)
     spacing = grid.reorient(to_canonical).spacing_mm
-    for axis, name in ((2, "axial"), (1, "coronal"), (0, "sagittal")):
+    for axis, name in PLANES.items():
         if image.shape[axis] == 1 or min(n for a, n in enumerate(image.shape) if a != axis) > 1:
             place = _fullest(mask, axis)
             across, along = (a for a in range(3) if a != axis)
             yield _View(
-                _grey(_hung(np.take(image, place, axis))),
-                _hung(np.take(mask, place, axis)),
+                _grey(hung(np.take(image, place, axis))),
+                hung(np.take(mask, place, axis)),
                 spacing[along] / spacing[across],
                 f"{name} {place + 1} of {image.shape[axis]}",
-                (*_EDGES[across], *_EDGES[along]),
+                edges_of(axis),
             )
-
-
-def _hung(plane: NDArray[Any]) -> NDArray[Any]:
-    """A canonical (RAS) plane as rows from the top and columns from the left: right (or front) at the left, head up."""
-    return plane.T[::-1, ::-1]
 
 
 def _fullest(mask: NDArray[Any], axis: int) -> int:

@@ -1,0 +1,35 @@
+"""How a plane of a volume is hung: as radiologists do it, whatever way the file's axes run.
+
+The patient's right is at the left of an axial or coronal picture, the nose is up in an axial one and to the left in a
+sagittal one. Planes come from arrays in the closest canonical order (RAS); the module knows no colours and no files.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["PLANES", "edges_of", "hung"]
+
+Number = TypeVar("Number", bound=np.generic)
+
+PLANES = {2: "axial", 1: "coronal", 0: "sagittal"}
+"""World axis that a plane is perpendicular to → what the plane is called."""
+
+_EDGES = (("R", "L"), ("A", "P"), ("S", "I"))
+"""Where the left (or upper) and the right (or lower) edge of a picture lie, by world axis, as we hang it."""
+
+
+def hung(plane: NDArray[Number]) -> NDArray[Number]:
+    """A canonical (RAS) plane as rows from the top and columns from the left: right (or front) at the left, head up."""
+    return plane.T[::-1, ::-1]
+
+
+def edges_of(axis: int) -> tuple[str, str, str, str]:
+    """The letters at the left, right, upper and lower edge of a hung plane perpendicular to a world axis.
+
+    >>> edges_of(2)
+    ('R', 'L', 'A', 'P')
+    """
+    across, along = (other for other in range(3) if other != axis)
+    return (*_EDGES[across], *_EDGES[along])
