@@ -12,6 +12,7 @@ from pathlib import Path
 from medseg.core.errors import InputError
 from medseg.io.dicom.entries import Catalogue, SeriesEntry
 from medseg.io.dicom.find import Frame, look, text
+from medseg.io.dicom.frames import split
 from medseg.io.dicom.group import stacks_of
 from medseg.io.dicom.objects import is_label, object_entry, patient_of
 from medseg.io.dicom.series import placed
@@ -34,8 +35,9 @@ def catalogue(path: Path, options: ReadOptions) -> Catalogue:
 
 def _series(images: Sequence[Frame], path: Path, options: ReadOptions) -> SeriesEntry:
     header = images[0].header
-    problem = None
+    problem, frames = None, images
     try:
+        frames = [frame for image in images for frame in split(image)]
         placed(images, path, replace(options, series=None, modality=None))
     except InputError as error:
         problem = str(error)
@@ -43,8 +45,8 @@ def _series(images: Sequence[Frame], path: Path, options: ReadOptions) -> Series
         uid=text(header, "SeriesInstanceUID"),
         number=text(header, "SeriesNumber"),
         modality=text(header, "Modality"),
-        n_images=len(images),
-        n_stacks=len(stacks_of(images)),
+        n_images=len(frames),
+        n_stacks=len(stacks_of(frames)),
         frame_of_reference=text(header, "FrameOfReferenceUID"),
         patient=patient_of(header),
         study=text(header, "StudyInstanceUID"),

@@ -20,6 +20,7 @@ from pydicom.uid import UID
 from medseg.core.errors import InputError
 from medseg.io.archive import first_bytes, is_archive, members, opened
 from medseg.io.dicom.deflated import deflated_header, is_deflated
+from medseg.io.dicom.words import counted, few, left_aside
 from medseg.io.kinds import HEAD_BYTES, begins_as_dicom
 
 __all__ = ["DAMAGE", "Found", "Frame", "find_images", "look", "numbers", "quietly", "text"]
@@ -95,12 +96,12 @@ class Found:
     def notes(self) -> tuple[str, ...]:
         """A sentence for each kind of file that is no image."""
         kinds = Counter(other.class_name for other in self.objects)
-        notes = [f"{_files(n)} left aside: {name}." for name, n in kinds.items()]
+        notes = [left_aside(n, "file", f" of class {name}") for name, n in kinds.items()]
         if self.n_unknown:
-            notes.append(f"{_files(self.n_unknown, 'that is not DICOM', 'that are not DICOM')} left aside.")
+            notes.append(left_aside(self.n_unknown, "file", " without DICOM in it"))
         if self.damaged:
-            names = ", ".join(path.name for path in self.damaged[:_FEW])
-            notes.append(f"{_files(len(self.damaged))} left aside: the header is damaged ({names}).")
+            names = few([path.name for path in self.damaged], _FEW)
+            notes.append(left_aside(len(self.damaged), "file", f" with a damaged header ({names})"))
         return tuple(notes)
 
 
@@ -224,11 +225,6 @@ def _class_name(header: Dataset) -> str:
         return UID(uid).name.removesuffix(" Storage") if uid else _NO_CLASS
 
 
-def _files(n: int, one: str = "", several: str = "") -> str:
-    what = one if n == 1 else several
-    return f"{n} {'file' if n == 1 else 'files'}{what and ' ' + what} {'was' if n == 1 else 'were'}"
-
-
 def _nothing(path: Path, found: Found) -> str:
     is_one = path.is_file() and not is_archive(path)
     if is_one and found.objects:
@@ -239,4 +235,5 @@ def _nothing(path: Path, found: Found) -> str:
     kinds.update({"damaged": len(found.damaged)} if found.damaged else {})
     listed = ", ".join(f"{n} × {name}" for name, n in kinds.items())
     n_files = len(found.objects) + len(found.damaged) + found.n_unknown
-    return f"No DICOM image was found in {path}: {n_files} files were looked at{f' ({listed})' if listed else ''}."
+    looked_at = f"{counted(n_files, 'file')} {'was' if n_files == 1 else 'were'} looked at"
+    return f"No DICOM image was found in {path}: {looked_at}{f' ({listed})' if listed else ''}."

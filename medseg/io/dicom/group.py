@@ -1,19 +1,25 @@
 """Which images belong to one stack: the same series, frame of reference, matrix, spacing, orientation and kind.
 
-Scouts (localizers) and a few images of another orientation beside a stack are set aside with a note; where more than
-one stack remains, the folder is refused with the list.
+Scouts (localizers), a few images of another orientation beside a stack, and pictures that lie nowhere are set aside
+with a note; where more than one stack remains, the sentence lists them and says what would choose one.
 """
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from medseg.core.errors import InputError
 from medseg.io.dicom.find import Frame, numbers, text
+from medseg.io.dicom.select import selected, value_of
+from medseg.io.dicom.words import counted, few, left_aside
+from medseg.io.options import ReadOptions
 
-__all__ = ["Stack", "choose_stack", "stacks_of"]
+__all__ = ["Stack", "choose_stack", "of_series", "stacks_of"]
 
 _SAME_SPACING_MM = 1e-4
 _SAME_DIRECTION = 1e-3
@@ -21,15 +27,28 @@ _FEWEST_OF_A_STACK = 4
 """Fewer images than this beside a stack of the same series, in another orientation, are scouts."""
 
 _SAME_TEXT = (
-    *("SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "Rows", "Columns"),
-    *("SamplesPerPixel", "PhotometricInterpretation"),
+    *("SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "Rows", "Columns", "SamplesPerPixel"),
+    *("PhotometricInterpretation", "StackID", "PatientID"),
 )
 """Not the StudyInstanceUID: a series has one already, and some anonymisers give each file a study of its own."""
 
 _SAME_NUMBERS = (
     ("PixelSpacing", 2, _SAME_SPACING_MM),
+    ("ImagerPixelSpacing", 2, _SAME_SPACING_MM),
     ("ImageOrientationPatient", 6, _SAME_DIRECTION),
 )
+
+_SELECTABLE = ("Rows", "Columns", "StackID", "PixelSpacing", "ImageType", "ImageOrientationPatient")
+"""What may tell the stacks of a series apart in `--read select=`, the handiest first."""
+
+_DIFFERING = (*(key for key, *_ in _SAME_NUMBERS), *_SAME_TEXT, "ImageType")
+
+_NO_NOTES: tuple[str, ...] = ()
+
+_FEW = 8
+"""How many series a sentence lists."""
+
+_Marks: TypeAlias = tuple[tuple[str, ...], tuple[tuple[float, ...] | None, ...]]
 
 
 @dataclass(eq=False)
@@ -42,9 +61,13 @@ class Stack:
     def first(self) -> Frame:
         return self.files[0]
 
-    @property
+    @cached_property
     def series(self) -> str:
         return text(self.first.header, "SeriesInstanceUID")
+
+    @property
+    def modality(self) -> str:
+        return text(self.first.header, "Modality")
 
     @property
     def number(self) -> str:
@@ -52,85 +75,153 @@ class Stack:
         return text(self.first.header, "SeriesNumber") or f"…{self.series[-8:]}"
 
     @property
-    def description(self) -> str:
+    def may_be_a_volume(self) -> bool:
+        """Whether there are several images that lie somewhere."""
         header = self.first.header
-        modality, columns, rows = (text(header, key) for key in ("Modality", "Columns", "Rows"))
-        return f"series {self.number}: {len(self.files)} {modality} images of {columns} × {rows}, {self.series}"
-
-    def holds(self, file: Frame) -> bool:
-        """Whether a file fits to the images that are here."""
-        mine, other = self.first.header, file.header
-        if any(text(mine, key) != text(other, key) for key in _SAME_TEXT) or _kind(self.first) != _kind(file):
-            return False
-        return all(
-            _close(numbers(mine, key, n), numbers(other, key, n), tolerance) for key, n, tolerance in _SAME_NUMBERS
-        )
+        lies = all(text(header, key) for key in ("ImagePositionPatient", "ImageOrientationPatient"))
+        return lies and len(self.files) > 1
 
 
-def choose_stack(files: Sequence[Frame], path: Path, series: str | None) -> tuple[Stack, tuple[str, ...]]:
-    """The one stack under `path` (of the chosen series), and notes on what was set aside.
+def of_series(files: Sequence[Frame], path: Path, options: ReadOptions) -> list[Frame]:
+    """The images of the series and the modality that the options name.
 
-    Args:
-        files: All images that were found.
-        path: Where, for the sentences.
-        series: SeriesInstanceUID or SeriesNumber of the series to take; None if there is one only.
+    Raises:
+        InputError: There are none.
+    """
+    chosen = [file for file in files if options.modality in (None, text(file.header, "Modality"))]
+    if not chosen:
+        there = ", ".join(sorted({text(file.header, "Modality") for file in files}))
+        raise InputError(f"{path} holds no images of modality {options.modality}; there are {there}.")
+    of_modality = chosen
+    chosen = [file for file in chosen if options.series is None or options.series in _names(file)]
+    if not chosen:
+        raise InputError(f"{path} holds no series {options.series}. There are: {_listed(stacks_of(of_modality))}.")
+    return chosen
+
+
+def choose_stack(files: Sequence[Frame], path: Path, options: ReadOptions) -> tuple[Stack, tuple[str, ...]]:
+    """The one stack of images from `path`, with the attributes that are selected, and notes on what was set aside.
 
     Raises:
         InputError: No stack or more than one remains.
     """
-    chosen = [file for file in files if series is None or series in _names(file)]
-    if not chosen:
-        listed = "; ".join(stack.description for stack in stacks_of(files)[:8])
-        raise InputError(f"{path} holds no series {series}. There are: {listed}.")
+    chosen, notes = list(files), _NO_NOTES
+    if options.select is not None:
+        chosen = selected(chosen, options.select)
+        n_aside = len(files) - len(chosen)
+        notes = (left_aside(n_aside, "image", f" other than {options.select}"),) if n_aside else ()
     scouts = [file for file in chosen if "LOCALIZER" in _image_type(file)]
-    stacks = stacks_of([file for file in chosen if file not in scouts])
+    stacks = stacks_of(file for file in chosen if "LOCALIZER" not in _image_type(file))
     if not stacks:
-        raise InputError(f"{path} holds {len(scouts)} localizer images (scouts) and no volume.")
-    notes: tuple[str, ...] = (f"{len(scouts)} localizer images were left aside.",) if scouts else ()
+        raise InputError(f"{path} holds {counted(len(scouts), 'localizer image')} (scouts) and no volume.")
+    notes += (left_aside(len(scouts), "localizer image"),) if scouts else ()
+    stacks, further = _without_strays(stacks)
+    notes += further
     if len(stacks) > 1:
-        stacks, further = _without_strays(stacks)
+        stacks, further = _only_volume(stacks)
         notes += further
     if len(stacks) > 1:
         raise InputError(_several(stacks, path))
     return stacks[0], notes
 
 
-def stacks_of(files: Sequence[Frame]) -> list[Stack]:
+def stacks_of(files: Iterable[Frame]) -> list[Stack]:
     """Images sorted into stacks, in the order in which their first ones come."""
+    alike: dict[tuple[str, ...], list[tuple[_Marks, Stack]]] = defaultdict(list)
     stacks: list[Stack] = []
     for file in files:
-        home = next((stack for stack in stacks if stack.holds(file)), None)
+        marks = _marks(file)
+        homes = alike[marks[0]]
+        home = next((stack for others, stack in homes if _fit(marks[1], others[1])), None)
         if home is None:
             stacks.append(home := Stack())
+            homes.append((marks, home))
         home.files.append(file)
     return stacks
 
 
 def _without_strays(stacks: list[Stack]) -> tuple[list[Stack], tuple[str, ...]]:
-    """Only the large stack, if all others are a few images of its series in another orientation."""
-    large = [stack for stack in stacks if len(stack.files) >= _FEWEST_OF_A_STACK]
-    if len(large) != 1:
+    """Without the few images of another orientation beside the one large stack of their series."""
+    kept, notes = [], []
+    for series in dict.fromkeys(stack.series for stack in stacks):
+        mine = [stack for stack in stacks if stack.series == series]
+        large = [stack for stack in mine if len(stack.files) >= _FEWEST_OF_A_STACK]
+        strays = [stack for stack in mine if stack not in large]
+        if len(large) == 1 and strays and all(_is_turned(stray, large[0]) for stray in strays):
+            n_strays = sum(len(stray.files) for stray in strays)
+            notes.append(left_aside(n_strays, "image", f" of another orientation in series {large[0].number}"))
+            mine = large
+        kept += mine
+    return kept, tuple(notes)
+
+
+def _is_turned(stack: Stack, main: Stack) -> bool:
+    mine, other = (numbers(s.first.header, "ImageOrientationPatient", 6) for s in (stack, main))
+    return not _close(mine, other, _SAME_DIRECTION)
+
+
+def _only_volume(stacks: list[Stack]) -> tuple[list[Stack], tuple[str, ...]]:
+    """Only the series that may be a volume, if there is one: beside it are single images and pictures without place."""
+    volumes = [stack for stack in stacks if stack.may_be_a_volume]
+    if len(volumes) != 1 or any(stack.series == volumes[0].series for stack in stacks if stack is not volumes[0]):
         return stacks, ()
-    main = large[0]
-    axes = numbers(main.first.header, "ImageOrientationPatient", 6)
-    for stack in stacks:
-        others_axes = numbers(stack.first.header, "ImageOrientationPatient", 6)
-        if stack is not main and (stack.series != main.series or _close(axes, others_axes, _SAME_DIRECTION)):
-            return stacks, ()
-    n_strays = sum(len(stack.files) for stack in stacks if stack is not main)
-    return large, (f"{n_strays} images of another orientation in series {main.number} were left aside.",)
+    aside = _listed([stack for stack in stacks if stack is not volumes[0]])
+    return volumes, (f"Series {volumes[0].number} is the only volume; left aside: {aside}.",)
 
 
 def _several(stacks: Sequence[Stack], path: Path) -> str:
-    listed = "; ".join(stack.description for stack in stacks[:8])
-    if len({stack.series for stack in stacks}) > 1:
-        return f"{path} holds {len(stacks)} image series or stacks ({listed}); choose one with --read series=UID."
-    differing = [key for key, *_ in _SAME_NUMBERS if len({text(s.first.header, key) for s in stacks}) > 1]
-    differing += [key for key in (*_SAME_TEXT, "ImageType") if len({text(s.first.header, key) for s in stacks}) > 1]
+    series = _by_series(stacks)
+    if len(series) == 1:
+        return _several_in_series(stacks, path)
+    largest = max(series.values(), key=_n_images)[0]
+    modalities = Counter(of_series[0].modality for of_series in series.values())
+    single = next((modality for modality, n in modalities.items() if n == 1 and modality), None)
+    advice = f" or --read modality={single}" if single else ""
     return (
-        f"Series {stacks[0].number} in {path} holds {len(stacks)} different stacks (they differ in "
-        f"{', '.join(differing)}); put the files of one of them in a folder of its own."
+        f"{path} holds {len(series)} image series ({_listed(stacks)}); "
+        f"choose one with --read series={largest.series or largest.number}{advice}."
     )
+
+
+def _several_in_series(stacks: Sequence[Stack], path: Path) -> str:
+    """Stacks of one series: what they differ in, and what would choose the largest of them."""
+    values = {key: [value_of(stack.first, key) for stack in stacks] for key in _DIFFERING}
+    differing = [key for key, found in values.items() if len(set(found)) > 1]
+    largest = max(stacks, key=lambda stack: len(stack.files))
+    is_turned = set(differing) <= {"ImageOrientationPatient", "StackID", "ImageType"}
+    what = "orientations of slices" if is_turned else f"different stacks (they differ in {', '.join(differing)})"
+    sizes = few([str(len(stack.files)) for stack in stacks], _FEW)
+    holds = f"Series {stacks[0].number} in {path} holds {len(stacks)} {what}, of {sizes} images"
+    if len(largest.files) == 1:
+        return f"{holds}; this cannot be a volume."
+    telling = next((key for key in _SELECTABLE if len(set(values[key])) == len(stacks)), None)
+    if telling is None:
+        return f"{holds}; put the files of one of them in a folder of its own."
+    return f"{holds}; choose one with --read select={telling}={value_of(largest.first, telling)}."
+
+
+def _by_series(stacks: Sequence[Stack]) -> dict[str, list[Stack]]:
+    series: dict[str, list[Stack]] = {}
+    for stack in stacks:
+        series.setdefault(stack.series, []).append(stack)
+    return series
+
+
+def _n_images(stacks: Sequence[Stack]) -> int:
+    return sum(len(stack.files) for stack in stacks)
+
+
+def _listed(stacks: Sequence[Stack]) -> str:
+    return few([_description(of_series) for of_series in _by_series(stacks).values()], _FEW, "; ")
+
+
+def _description(stacks: Sequence[Stack]) -> str:
+    """A series in a list."""
+    first = stacks[0]
+    images = counted(_n_images(stacks), f"{first.modality} image".strip())
+    columns, rows = (text(first.first.header, key) for key in ("Columns", "Rows"))
+    size = f" of {columns} × {rows}" if len(stacks) == 1 else f" in {len(stacks)} stacks"
+    return f"series {first.number}: {images}{size}, {first.series or 'without a UID'}"
 
 
 def _names(file: Frame) -> tuple[str, str]:
@@ -141,12 +232,20 @@ def _image_type(file: Frame) -> list[str]:
     return text(file.header, "ImageType").split("\\")
 
 
-def _kind(file: Frame) -> list[str]:
-    """ImageType without the words of vendors, from the third on."""
-    return _image_type(file)[:2]
+def _marks(file: Frame) -> _Marks:
+    """What must be equal and what must be close for two images to belong together.
+
+    Of ImageType the first two words count: the others are vendors', or tell the volumes of a 4-D series apart.
+    """
+    equal = (*(text(file.header, key) for key in _SAME_TEXT), *_image_type(file)[:2])
+    return equal, tuple(numbers(file.header, key, n) for key, n, _ in _SAME_NUMBERS)
+
+
+def _fit(mine: Sequence[tuple[float, ...] | None], other: Sequence[tuple[float, ...] | None]) -> bool:
+    return all(_close(a, b, tolerance) for a, b, (*_, tolerance) in zip(mine, other, _SAME_NUMBERS, strict=True))
 
 
 def _close(mine: tuple[float, ...] | None, other: tuple[float, ...] | None, tolerance: float) -> bool:
     if mine is None or other is None:
         return mine is other
-    return bool(np.allclose(mine, other, rtol=0, atol=tolerance))
+    return bool(np.abs(np.subtract(mine, other)).max() <= tolerance)

@@ -1,8 +1,8 @@
 """From images in no order to slices in space: sorted by position, judged, and given one affine (RAS mm).
 
 Order and step come from ImagePositionPatient along the slice normal; never from InstanceNumber, SliceLocation,
-SliceThickness or file names. PixelSpacing is (distance of rows, distance of columns). What is not a stack of evenly
-spaced slices at right angles is refused: two images at one place, a gap, uneven steps, a tilted gantry.
+SliceThickness or file names. PixelSpacing is (distance of rows, distance of columns). A tilted gantry gives a sheared
+grid: voxels stay where they were taken. What cannot be placed without guessing is refused.
 """
 
 import hashlib
@@ -15,86 +15,89 @@ from pydicom import dcmread
 
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
-from medseg.io.dicom.find import Frame, numbers, quietly, text
+from medseg.io.archive import opened
+from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
+from medseg.io.dicom.gaps import SAME_PLACE_MM, SAME_PLACE_SHARE, Interpolation, Laid, lay
 from medseg.io.dicom.group import Stack
+from medseg.io.dicom.select import Volumes, differing, told_apart
+from medseg.io.dicom.words import few, left_aside
+from medseg.io.options import ReadOptions
 
 __all__ = ["PlacedSeries", "place"]
 
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SAME_PLACE_MM = 0.01
-_SAME_PLACE_SHARE = 0.01
-"""Two slices nearer than 0.01 mm or 1 % of the step are at one place; steps may differ by as much."""
-
-_DRIFT_SHARE = 0.05
-"""How far, in steps, a slice may lie from its place on the even grid (a slow drift), or a gap from k steps."""
 
 _LATERAL_SHARE = 0.05
 """How far, in pixels, a slice may lie beside the line through the first and the last."""
 
-_LARGEST_TILT_DEG = 0.1
+_TILT_DEG = 0.1
+_LARGEST_TILT_DEG = 45.0
+"""Above the first a tilt is told (0.1° over 300 mm is 0.5 mm); no gantry tilts as far as the second."""
+
 _ORTHONORMAL = 1e-3
-
-_TELLING = (
-    *("TemporalPositionIdentifier", "TriggerTime", "DiffusionBValue", "EchoTime", "InversionTime"),
-    *("AcquisitionNumber", "ImageType", "ContentTime", "AcquisitionTime"),
-)
-"""What usually differs between the volumes of a 4-D series, for the sentence."""
+_FEW = 6
+"""How many values a sentence lists."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlacedSeries:
-    """Slices in the order of the third array axis, their grid, and what was noticed."""
+    """Slices in the order of the third array axis, their grid, and what was noticed.
+
+    Attributes:
+        files: The images that are used, rising along the normal.
+        grid: Where the volume lies; it has other slices than `files` where some are interpolated.
+        notes: What was left aside, guessed or done.
+        interpolation: How the grid's slices come from `files`; None if they are these.
+    """
 
     files: tuple[Frame, ...]
     grid: Geometry
     notes: tuple[str, ...]
+    interpolation: Interpolation | None = None
+
+    @property
+    def frames(self) -> tuple[Frame | None, ...]:
+        """The image that each slice of the grid is, None where it is interpolated."""
+        if self.interpolation is None:
+            return self.files
+        return tuple(None if n is None else self.files[n] for n in self.interpolation.sources())
 
 
-def place(stack: Stack) -> PlacedSeries:
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """What the slices of a stack have in common: unit vectors (LPS) along a row and a column, and pixel distances."""
+
+    along_row: NDArray[np.float64]
+    along_column: NDArray[np.float64]
+    between_rows_mm: float
+    between_columns_mm: float
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        return np.cross(self.along_row, self.along_column)
+
+
+def place(stack: Stack, options: ReadOptions) -> PlacedSeries:
     """Put the images of a stack in order on one grid.
 
     Raises:
         InputError: It cannot be placed without guessing; the sentence says why.
     """
-    for file in stack.files:
-        _check_kind(file)
-    rows, columns = _axes(stack.first)
-    spacing = [_required(file, "PixelSpacing", 2) for file in stack.files]
-    if min(min(s) for s in spacing) <= 0:
-        raise InputError(f"{stack.first.path} has a PixelSpacing that is not positive.")
-    for file in stack.files[1:]:
-        _axes(file)
-    positions = np.array([_required(file, "ImagePositionPatient", 3) for file in stack.files])
-    normal = np.cross(rows, columns)
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    order, notes = _without_copies(stack, order, along)
-    files, along, positions = [stack.files[n] for n in order], along[order], positions[order]
-    step, further = _step(stack, files, along, positions, normal, min(spacing[0]))
-    between_rows, between_columns = spacing[0]
-    affine = np.eye(4)
-    affine[:3, :3] = np.column_stack([rows * between_columns, columns * between_rows, step])
-    affine[:3, 3] = positions[0]
-    (n_columns,), (n_rows,) = (_required(stack.first, key, 1) for key in ("Columns", "Rows"))
-    shape = (int(n_columns), int(n_rows), len(files))
-    return PlacedSeries(tuple(files), Geometry(shape, _LPS_RAS @ affine), notes + further)
-
-
-def _check_kind(file: Frame) -> None:
-    """Refuse what holds more than one slice in a file, or is no section through the body."""
-    n_frames = numbers(file.header, "NumberOfFrames")
-    if "Enhanced" in file.class_name or "Multi-frame" in file.class_name or (n_frames is not None and n_frames[0] > 1):
-        raise InputError(
-            f"{file.path} is a multi-frame object ({file.class_name}); medseg reads series of one file a slice. "
-            "Convert it to NIfTI first, for example with dcm2niix."
-        )
-    words = text(file.header, "ImageType").upper().split("\\")
-    tiled = next((word for word in ("MOSAIC", "VFRAME") if word in words), None)
-    if tiled:
-        raise InputError(
-            f"{file.path} holds many slices tiled in one picture ({tiled}). "
-            "Convert it to NIfTI first, for example with dcm2niix."
-        )
+    planes = [_plane(file, options) for file in stack.files]
+    plane = planes[0]
+    positions = {file: np.array(_required(file, "ImagePositionPatient", 3)) for file in stack.files}
+    files, notes = _one_at_each_place(stack, positions, plane.normal, options)
+    points = np.array([positions[file] for file in files])
+    if len(files) == 1:
+        step, further = _thickness(files[0], plane)
+        return PlacedSeries(tuple(files), _grid(files[0], plane, points[0], step, 1), notes + further)
+    laid = lay(points @ plane.normal, stack.number, options)
+    files, points = [files[n] for n in laid.kept], points[laid.kept]
+    if len(files) == 1:
+        raise InputError(f"Series {stack.number} has no two slices that follow each other; this cannot be a volume.")
+    step, further = _step(stack, points, laid, plane)
+    grid = _grid(files[0], plane, points[0], step, laid.n_slices)
+    return PlacedSeries(tuple(files), grid, notes + laid.notes + further, laid.interpolation)
 
 
 def _required(file: Frame, keyword: str, n: int) -> tuple[float, ...]:
@@ -104,8 +107,7 @@ def _required(file: Frame, keyword: str, n: int) -> tuple[float, ...]:
     return values
 
 
-def _axes(file: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Unit vectors (LPS) along a row (to the next column) and along a column (to the next row)."""
+def _plane(file: Frame, options: ReadOptions) -> _Plane:
     cosines = np.array(_required(file, "ImageOrientationPatient", 6))
     along_row, along_column = cosines[:3], cosines[3:]
     lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
@@ -117,118 +119,182 @@ def _axes(file: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         )
     along_row = along_row / lengths[0]
     along_column = along_column - (along_column @ along_row) * along_row
-    return along_row, along_column / np.linalg.norm(along_column)
+    return _Plane(along_row, along_column / np.linalg.norm(along_column), *_spacing(file, options))
 
 
-def _without_copies(
-    stack: Stack, order: NDArray[np.intp], along: NDArray[np.float64]
-) -> tuple[NDArray[np.intp], tuple[str, ...]]:
-    """The order with exact copies of a slice dropped.
+def _spacing(file: Frame, options: ReadOptions) -> tuple[float, float]:
+    """Distances of rows and of columns."""
+    spacing, of_detector = (numbers(file.header, key, 2) for key in ("PixelSpacing", "ImagerPixelSpacing"))
+    if spacing is None and of_detector is not None:
+        if options.detector_spacing == "refuse":
+            raise InputError(
+                f"{file.path} has no PixelSpacing, only that of the detector (ImagerPixelSpacing), at which nothing "
+                "in the patient lies; --read detector_spacing=accept takes it."
+            )
+        spacing = of_detector
+    between_rows, between_columns = spacing or _required(file, "PixelSpacing", 2)
+    if min(between_rows, between_columns) <= 0:
+        raise InputError(f"{file.path} has a PixelSpacing that is not positive.")
+    return between_rows, between_columns
+
+
+def _grid(
+    first: Frame, plane: _Plane, origin: NDArray[np.float64], step: NDArray[np.float64], n_slices: int
+) -> Geometry:
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack(
+        [plane.along_row * plane.between_columns_mm, plane.along_column * plane.between_rows_mm, step]
+    )
+    affine[:3, 3] = origin
+    (n_columns,), (n_rows,) = (_required(first, key, 1) for key in ("Columns", "Rows"))
+    return Geometry((int(n_columns), int(n_rows), n_slices), _LPS_RAS @ affine)
+
+
+# One image at each place.
+
+
+def _one_at_each_place(
+    stack: Stack, positions: dict[Frame, NDArray[np.float64]], normal: NDArray[np.float64], options: ReadOptions
+) -> tuple[list[Frame], tuple[str, ...]]:
+    """The images in the order of their positions, copies dropped and one volume of a 4-D series taken.
 
     Raises:
-        InputError: Different images lie at one place.
+        InputError: Different images lie at one place, and nothing was said about which to take.
     """
-    places = _places(order, along)
-    kept = [_distinct([stack.files[n] for n in place]) for place in places]
-    most = max(len(files) for files in kept)
-    if most > 1:
-        n_places = sum(len(files) > 1 for files in kept)
-        example = next(files for files in kept if len(files) > 1)
-        raise InputError(_same_place(stack, n_places, most, example))
-    n_copies = len(order) - len(places)
-    notes = (f"{n_copies} exact copies of slices were left aside.",) if n_copies else ()
-    return np.array([place[0] for place in places]), notes
+    along = {file: float(position @ normal) for file, position in positions.items()}
+    order = sorted(stack.files, key=lambda file: along[file])
+    everywhere = _places(order, along)
+    places = [_distinct(place) for place in everywhere]
+    n_copies = sum(map(len, everywhere)) - sum(map(len, places))
+    notes = (left_aside(n_copies, "exact copy", " of slices"),) if n_copies else ()
+    if max(map(len, places)) == 1:
+        return [place[0] for place in places], notes
+    volumes = told_apart(places)
+    if volumes is None or options.volume is None:
+        raise InputError(_same_place(stack, places, volumes))
+    if options.volume >= len(volumes.images):
+        n = len(volumes.images)
+        raise InputError(f"Series {stack.number} has {n} volumes, counted from 0; there is no volume {options.volume}.")
+    chosen = sorted(volumes.images[options.volume], key=lambda file: along[file])
+    what = f"Volume {options.volume} of {len(volumes.images)} was taken"
+    how = volumes.names[options.volume] if volumes.are_values else f"in the order of {volumes.key}"
+    return chosen, (*notes, f"{what} ({how}).")
 
 
-def _places(order: NDArray[np.intp], along: NDArray[np.float64]) -> list[list[int]]:
-    """Indices of the images at each position, positions ascending."""
-    gaps = np.diff(along[order])
-    steps = gaps[gaps > _SAME_PLACE_MM]
+def _places(order: Sequence[Frame], along: dict[Frame, float]) -> list[list[Frame]]:
+    """The images at each position, positions rising."""
+    gaps = np.diff([along[file] for file in order])
+    steps = gaps[gaps > SAME_PLACE_MM]
     step = float(np.median(steps)) if steps.size else 0.0
-    tolerance = max(_SAME_PLACE_MM, _SAME_PLACE_SHARE * step)
-    places = [[int(order[0])]]
-    for gap, n in zip(gaps, order[1:], strict=True):
+    tolerance = max(SAME_PLACE_MM, SAME_PLACE_SHARE * step)
+    places = [[order[0]]]
+    for gap, file in zip(gaps, order[1:], strict=True):
         if gap <= tolerance:
-            places[-1].append(int(n))
+            places[-1].append(file)
         else:
-            places.append([int(n)])
+            places.append([file])
     return places
 
 
 def _distinct(files: Sequence[Frame]) -> list[Frame]:
-    """The files without exact copies: same instance, same pixels."""
+    """The images without exact copies: the same instance, the same frame of it, the same place, the same pixels.
+
+    Two frames of one file are never copies of each other, even if both are empty.
+    """
     if len(files) == 1:
         return list(files)
-    return list({(text(file.header, "SOPInstanceUID"), _pixel_digest(file)): file for file in reversed(files)}.values())
+    named: dict[tuple[str, int | None, str], list[Frame]] = {}
+    for file in files:
+        name = text(file.header, "SOPInstanceUID"), file.index, text(file.header, "ImagePositionPatient")
+        named.setdefault(name, []).append(file)
+    distinct: list[Frame] = []
+    for alike in named.values():
+        seen = {_pixel_digest(file): file for file in reversed(alike)} if len(alike) > 1 else {"": alike[0]}
+        distinct += reversed(seen.values())
+    return distinct
 
 
 def _pixel_digest(file: Frame) -> str:
-    with quietly():
-        pixels = dcmread(file.path, force=True).get("PixelData", b"")
+    with quietly(), opened(file.path) as stream:
+        try:
+            pixels = dcmread(stream, force=True).get("PixelData") or b""
+        except DAMAGE as error:
+            raise InputError(f"{file.path} is damaged. Copy it again.") from error
     return hashlib.sha256(pixels).hexdigest()
 
 
-def _same_place(stack: Stack, n_places: int, most: int, example: Sequence[Frame]) -> str:
-    telling = [key for key in _TELLING if len({text(file.header, key) for file in example}) > 1]
-    names = f"{example[0].path.name} and {example[1].path.name}"
-    what = f", differing in {', '.join(telling)}" if telling else ", and nothing in the headers tells them apart"
+def _same_place(stack: Stack, places: Sequence[Sequence[Frame]], volumes: Volumes | None) -> str:
+    most = max(map(len, places))
+    n_full = sum(len(place) > 1 for place in places)
+    if len(places) == 1:
+        what = f"All {most} images of series {stack.number} lie at one position; this is no volume"
+    elif n_full == 1:
+        what = f"1 position of series {stack.number} holds {most} images"
+    else:
+        what = (
+            f"{n_full} positions of series {stack.number} hold {'' if _alike(places) else 'up to '}{most} images each"
+        )
+    if volumes is not None:
+        return f"{what}, {_choice(volumes)}"
+    example = next(place for place in places if len(place) > 1)
+    telling = differing(example)
+    names_of_two = f"{_name(example[0])} and {_name(example[1])} are at the same place"
+    if telling:
+        return (
+            f"{what}, differing in {', '.join(telling)} ({names_of_two}); choose with --read select={telling[0]}=VALUE."
+        )
+    return f"{what}, and nothing in the headers tells them apart; {names_of_two}. Take all but one out of the folder."
+
+
+def _choice(volumes: Volumes) -> str:
+    by_number = f"--read volume=0 to {len(volumes.names) - 1}"
+    if not volumes.are_values:
+        return f"{len(volumes.names)} volumes in the order of {volumes.key}: choose one with {by_number}."
     return (
-        f"{n_places} positions of series {stack.number} hold up to {most} images each{what} ({names} are at the same "
-        "place). Put the files of one volume in a folder of its own."
+        f"differing in {volumes.key} ({few(volumes.names, _FEW, '; ')}): "
+        f"choose one with --read select={volumes.names[0]}, or in this order with {by_number}."
     )
 
 
+def _alike(places: Sequence[Sequence[Frame]]) -> bool:
+    return len({len(place) for place in places}) == 1
+
+
+def _name(file: Frame) -> str:
+    return file.path.name if file.index is None else f"frame {file.index + 1} of {file.path.name}"
+
+
+# The step from slice to slice.
+
+
+def _thickness(file: Frame, plane: _Plane) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """The step of a single slice."""
+    thickness = numbers(file.header, "SliceThickness")
+    if thickness is not None and thickness[0] > 0:
+        return plane.normal * thickness[0], ("A single slice; its spacing is its SliceThickness.",)
+    return plane.normal, ("A single slice without SliceThickness; 1 mm was taken.",)
+
+
 def _step(
-    stack: Stack,
-    files: Sequence[Frame],
-    along: NDArray[np.float64],
-    positions: NDArray[np.float64],
-    normal: NDArray[np.float64],
-    pixel_mm: float,
+    stack: Stack, points: NDArray[np.float64], laid: Laid, plane: _Plane
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """The vector (LPS mm) from one slice to the next."""
-    if len(files) == 1:
-        thickness = numbers(files[0].header, "SliceThickness")
-        if thickness is not None and thickness[0] > 0:
-            return normal * thickness[0], ("A single slice; its spacing is its SliceThickness.",)
-        return normal, ("A single slice without SliceThickness; 1 mm was taken.",)
-    _check_gaps(stack, along)
-    step = (positions[-1] - positions[0]) / (len(files) - 1)
-    tilt_deg = np.rad2deg(np.arccos(np.clip(step @ normal / np.linalg.norm(step), -1, 1)))
-    line = positions[0] + np.arange(len(files))[:, None] * step
-    beside = positions - line
-    beside_mm = float(np.linalg.norm(beside - np.outer(beside @ normal, normal), axis=1).max())
-    if beside_mm > _LATERAL_SHARE * pixel_mm:
+    """The vector (LPS mm) from one slice of the grid to the next."""
+    step = (points[-1] - points[0]) / (laid.n_slices - 1)
+    beside = points - points[0] - laid.places[:, None] * step
+    beside_mm = float(np.linalg.norm(beside - np.outer(beside @ plane.normal, plane.normal), axis=1).max())
+    if beside_mm > _LATERAL_SHARE * min(plane.between_rows_mm, plane.between_columns_mm):
         raise InputError(
             f"The slices of series {stack.number} do not lie on one straight line (off by {beside_mm:.3g} mm); "
             "this cannot be a volume."
         )
+    tilt_deg = float(np.rad2deg(np.arccos(np.clip(step @ plane.normal / np.linalg.norm(step), -1, 1))))
     if tilt_deg > _LARGEST_TILT_DEG:
         raise InputError(
-            f"The slices of series {stack.number} are not stacked along their normal (gantry tilt of {tilt_deg:.1f}°); "
-            "convert it to a grid at right angles first, for example with dcm2niix."
+            f"The slices of series {stack.number} are stacked {tilt_deg:.0f}° off their normal, more than any gantry "
+            "tilts; this cannot be a volume."
+        )
+    if tilt_deg > _TILT_DEG:
+        return step, (
+            f"The gantry was tilted by {tilt_deg:.1f}°; the grid is sheared, voxels lie where they were taken.",
         )
     return step, ()
-
-
-def _check_gaps(stack: Stack, along: NDArray[np.float64]) -> None:
-    """Refuse missing and unevenly spaced slices."""
-    gaps = np.diff(along)
-    step = float(np.median(gaps))
-    tolerance = max(_SAME_PLACE_MM, _SAME_PLACE_SHARE * step)
-    even = np.linspace(along[0], along[-1], len(along))
-    is_even = np.abs(gaps - step).max() <= tolerance and np.abs(along - even).max() <= _DRIFT_SHARE * step
-    if is_even:
-        return
-    multiples = np.rint(gaps / step)
-    if np.all(multiples >= 1) and np.abs(gaps - multiples * step).max() <= _DRIFT_SHARE * step and multiples.max() > 1:
-        n_missing = int(multiples.sum()) - len(gaps)
-        first = int(np.argmax(multiples > 1))
-        raise InputError(
-            f"Series {stack.number} lacks {n_missing} slices (between {along[first]:.1f} and {along[first + 1]:.1f} mm "
-            "along its normal); complete the folder."
-        )
-    raise InputError(
-        f"Series {stack.number} has uneven slice distances ({gaps.min():.3g} to {gaps.max():.3g} mm); "
-        "medseg reads evenly spaced series only."
-    )

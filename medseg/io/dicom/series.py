@@ -13,7 +13,8 @@ from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io.dicom.assemble import assemble
 from medseg.io.dicom.find import Frame, find_images, text
-from medseg.io.dicom.group import choose_stack
+from medseg.io.dicom.frames import split
+from medseg.io.dicom.group import choose_stack, of_series
 from medseg.io.dicom.pixels import check_grey
 from medseg.io.dicom.place import PlacedSeries, place
 from medseg.io.options import ReadOptions
@@ -25,7 +26,9 @@ def read(path: Path, options: ReadOptions) -> Volume:
     """The volume of the one series in a folder, a file or an archive, one channel."""
     series = placed_series(path, options)
     array, notes = assemble(series.files)
-    header = {"modality": text(series.files[0].header, "Modality"), "frames": series.files}
+    if series.interpolation is not None:
+        array = series.interpolation.apply(array)
+    header = {"modality": text(series.files[0].header, "Modality"), "frames": series.frames}
     return Volume(array[None], series.grid, Meta("dicom", header=header, warnings=series.notes + notes))
 
 
@@ -51,13 +54,27 @@ def placed_series(path: Path, options: ReadOptions) -> PlacedSeries:
         InputError: There is none, more than one, or it cannot be placed without guessing.
     """
     found = find_images(path)
-    return placed(found.images, path, options, found.notes)
+    series = placed(found.images, path, options)
+    _check_beside(series, found.damaged)
+    return replace(series, notes=found.notes + series.notes)
 
 
-def placed(images: Sequence[Frame], path: Path, options: ReadOptions, notes: tuple[str, ...] = ()) -> PlacedSeries:
-    """The slices of the one series among images; `path` is where they are from, for the sentences."""
-    stack, further = choose_stack(images, path, options.series)
+def placed(images: Sequence[Frame], path: Path, options: ReadOptions) -> PlacedSeries:
+    """The slices of the one series among images as `find` gives them; `path` is said in the sentences."""
+    images = of_series(images, path, options)
+    stack, notes = choose_stack([frame for image in images for frame in split(image)], path, options)
     for file in stack.files:
         check_grey(file)
-    series = place(stack)
-    return replace(series, notes=notes + further + series.notes)
+    series = place(stack, options)
+    return replace(series, notes=notes + series.notes)
+
+
+def _check_beside(series: PlacedSeries, damaged: Sequence[Path]) -> None:
+    """A damaged file beside the slices may be one of them: at an end of the stack nobody would miss it."""
+    folders = {file.path.parent for file in series.files}
+    lost = next((path for path in damaged if path.parent in folders), None)
+    if lost is not None:
+        raise InputError(
+            f"{lost} is cut off or damaged: its header breaks off, and it may be a slice of the series beside it. "
+            "Copy it again, or take it out of the folder."
+        )

@@ -1,0 +1,265 @@
+"""Several images at each position: which attributes tell the volumes of a 4-D series apart, and how one is chosen.
+
+A value is text in one spelling: numbers by their value, several joined by "/", vendors' private b-values under the
+standard's name. Volumes are told apart by what their headers say is different about them; where that is nothing but the
+order of taking, by a number that rises from volume to volume at all positions. Nothing is guessed from file names.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import TypeAlias
+
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from medseg.core.errors import InputError
+from medseg.io.dicom.find import DAMAGE, Frame, quietly, text
+from medseg.io.dicom.words import few
+
+__all__ = ["Volumes", "differing", "matching", "selected", "told_apart", "value_of"]
+
+_B_VALUE, _GRADIENT, _IMAGE_TYPE = "DiffusionBValue", "DiffusionGradientOrientation", "ImageType"
+
+_TELLING = (
+    *(_IMAGE_TYPE, "TemporalPositionIdentifier", "TriggerTime", _B_VALUE, "EchoTime", "EchoNumbers", "InversionTime"),
+    *("FlipAngle", "NominalPercentageOfCardiacPhase", "FrameReferenceTime", "AcquisitionNumber", "KVP"),
+    *("ComplexImageComponent", "EnergyWindowNumber", "PhaseNumber"),
+)
+"""What differs between the volumes of a 4-D series, the most telling first."""
+
+_RISING = (
+    *("TemporalPositionIdentifier", "FrameReferenceTime", "TriggerTime", "AcquisitionNumber", "AcquisitionDateTime"),
+    *("AcquisitionTime", "ContentTime", "InstanceNumber"),
+)
+"""What may rise from volume to volume where no value is that of one volume."""
+
+_NUMBERS = frozenset({"DS", "IS", "FD", "FL", "SS", "US", "SL", "UL", "SV", "UV"})
+_SAME_SHARE = 1e-4
+"""How far, in shares of a value, the number that a user gives may be from that in the file."""
+
+_FEW = 6
+"""How many values a sentence lists."""
+
+Place: TypeAlias = Sequence[Frame]
+"""The images at one position."""
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """The volumes of a 4-D series.
+
+    Attributes:
+        names: What selects each ("EchoTime=10"); where only their order tells them, "volume 0" and so on.
+        images: Their images, in no order.
+        are_values: Whether `names` can be given to `--read select=`.
+        key: What tells them apart, for the sentences.
+    """
+
+    names: tuple[str, ...]
+    images: tuple[tuple[Frame, ...], ...]
+    are_values: bool
+    key: str
+
+
+def selected(images: Sequence[Frame], select: str) -> list[Frame]:
+    """The images that fit all of "KEY=VALUE,KEY=VALUE".
+
+    Raises:
+        InputError: None does; the sentence lists the values that there are.
+    """
+    images = list(images)
+    for part in select.split(","):
+        key, _, wanted = (word.strip() for word in part.partition("="))
+        fitting = [image for image in images if matching(image, key, wanted)]
+        if not fitting:
+            values = few(sorted({value_of(image, key) for image in images} - {""}, key=_rank), _FEW)
+            what = f"there are {values}" if values else f"no image has a {key}"
+            raise InputError(f"No image has {key}={wanted} (--read select={select}); {what}.")
+        images = fitting
+    return images
+
+
+def matching(image: Frame, key: str, wanted: str) -> bool:
+    """Whether an attribute has a value: numbers within 1e-4 of it, a word as one of several too."""
+    found = value_of(image, key)
+    wanted = wanted.replace("\\", "/")
+    if found == wanted or (found != "" and wanted in found.split("/")):
+        return True
+    parts = found.split("/"), wanted.split("/")
+    if not _is_number(image, key) or len(parts[0]) != len(parts[1]):
+        return False
+    try:
+        pairs = [(float(mine), float(other)) for mine, other in zip(*parts, strict=True)]
+    except ValueError:
+        return False
+    return all(abs(mine - other) <= _SAME_SHARE * max(1.0, abs(mine)) for mine, other in pairs)
+
+
+def told_apart(places: Sequence[Place]) -> Volumes | None:
+    """The volumes of a series with several images at each position; None if nothing in the headers tells them apart."""
+    n_volumes = max(map(len, places))
+    keys = [key for key in _TELLING if any(len({value_of(image, key) for image in place}) > 1 for place in places)]
+    for chosen in (*((key,) for key in keys), (_B_VALUE, _GRADIENT), *combinations(keys, 2)):
+        by_value = _by_value(places, chosen, n_volumes)
+        if by_value is not None:
+            names = {value: _name(chosen, value) for value in by_value}
+            order = sorted(by_value, key=lambda value: tuple(map(_rank, value)))
+            images = tuple(tuple(by_value[value]) for value in order)
+            return Volumes(tuple(names[value] for value in order), images, True, " and ".join(chosen))
+    return next(filter(None, (_by_rank(places, key, n_volumes) for key in _RISING)), None)
+
+
+def differing(images: Iterable[Frame]) -> tuple[str, ...]:
+    """Attributes that differ between images at one position, for the sentence of a refusal."""
+    images = tuple(images)
+    return tuple(
+        key for key in (*_TELLING, _GRADIENT, *_RISING[4:]) if len({value_of(image, key) for image in images}) > 1
+    )
+
+
+def value_of(image: Frame, key: str) -> str:
+    """An attribute as text in one spelling, "" where it is absent; keys are the standard's keywords or (hex) tags."""
+    if key == _B_VALUE:
+        return _b_value(image.header)
+    if key == _GRADIENT:
+        return _gradient(image.header)
+    value = text(image.header, key) if not _is_tag(key) else _private(image.header, int(key, 16))
+    return "/".join(map(_spelled, value.split("\\"))) if _is_number(image, key) else value.replace("\\", "/")
+
+
+def _by_value(
+    places: Sequence[Place], keys: Sequence[str], n_volumes: int
+) -> dict[tuple[str, ...], list[Frame]] | None:
+    """Images by the values of keys, if these are different at each position and there are as many as volumes."""
+    part = _telling_part(places) if _IMAGE_TYPE in keys else None
+    found: dict[tuple[str, ...], list[Frame]] = {}
+    for place in places:
+        values = [tuple(_part_of(image, key, part) for key in keys) for image in place]
+        if len(set(values)) < len(values):
+            return None
+        for image, value in zip(place, values, strict=True):
+            found.setdefault(value, []).append(image)
+        if len(found) > n_volumes:
+            return None
+    return None if any(value == "" and len(keys) == 1 for value, *_ in found) else found
+
+
+def _telling_part(places: Sequence[Place]) -> int | None:
+    """Which component of ImageType takes most values at a position; the later of equals, vendors' words come last."""
+    types = [[value_of(image, _IMAGE_TYPE).split("/") for image in place] for place in places]
+    n_parts = min(len(words) for place in types for words in place)
+    counts = {n: max(len({words[n] for words in place}) for place in types) for n in range(n_parts)}
+    return max(counts, key=lambda n: (counts[n], n == 3), default=None)
+
+
+def _part_of(image: Frame, key: str, part: int | None) -> str:
+    value = value_of(image, key)
+    return value.split("/")[part] if key == _IMAGE_TYPE and part is not None else value
+
+
+def _by_rank(places: Sequence[Place], key: str, n_volumes: int) -> Volumes | None:
+    """Volumes in the rising order of a key: at all positions the n-th values are below the (n+1)-th of any position."""
+    if any(len(place) != n_volumes for place in places):
+        return None
+    ranked = []
+    for place in places:
+        values = {image: _number(value_of(image, key)) for image in place}
+        if None in values.values() or len(set(values.values())) < n_volumes:
+            return None
+        ranked.append(sorted(((value, image) for image, value in values.items() if value is not None), key=_first))
+    columns = list(zip(*ranked, strict=True))
+    ends = [(min(map(_first, column)), max(map(_first, column))) for column in columns]
+    if any(before[1] >= after[0] for before, after in pairwise(ends)):
+        return None
+    images = tuple(tuple(image for _, image in column) for column in columns)
+    return Volumes(tuple(f"volume {n}" for n in range(n_volumes)), images, False, key)
+
+
+def _first(pair: tuple[float, Frame]) -> float:
+    return pair[0]
+
+
+def _name(keys: Sequence[str], values: Sequence[str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in zip(keys, values, strict=True) if value)
+
+
+def _rank(value: str) -> tuple[int, float, str]:
+    number = _number(value)
+    return (1, 0.0, value) if number is None else (0, number, value)
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _spelled(value: str) -> str:
+    number = _number(value)
+    return value if number is None else f"{number + 0.0:.7g}"
+
+
+def _is_number(image: Frame, key: str) -> bool:
+    if key in (_B_VALUE, _GRADIENT):
+        return True
+    try:
+        return key in image.header and image.header[key].VR in _NUMBERS
+    except DAMAGE:
+        return False
+
+
+def _is_tag(key: str) -> bool:
+    return len(key) == 8 and all(c in "0123456789abcdefABCDEF" for c in key)
+
+
+# Diffusion: the standard's attributes, else the private ones of Siemens, Philips, GE and United Imaging.
+
+_GE_B_VALUE_OFFSET = 1_000_000_000
+"""GE writes b-values of some sequences with this added."""
+
+
+def _b_value(header: Dataset) -> str:
+    value = text(header, _B_VALUE) or _first_private(header, (0x0019100C, 0x20011003, 0x00651009))
+    if not value and "GE" in text(header, "Manufacturer").upper():
+        value = _private(header, 0x00431039).partition("\\")[0]
+        number = _number(value)
+        value = "" if number is None else str(number % _GE_B_VALUE_OFFSET)
+    return _spelled(value)
+
+
+def _gradient(header: Dataset) -> str:
+    value = text(header, _GRADIENT) or _first_private(header, (0x0019100E, 0x00651037))
+    if not value:
+        philips, ge = ((_private(header, first + n) for n in range(3)) for first in (0x200510B0, 0x001910BB))
+        value = "\\".join(filter(None, philips)) or "\\".join(filter(None, ge))
+    parts = [_number(part) for part in value.split("\\")]
+    return "/".join(f"{round(part, 4) + 0.0:g}" for part in parts if part is not None)
+
+
+def _first_private(header: Dataset, tags: Iterable[int]) -> str:
+    return next(filter(None, (_private(header, tag) for tag in tags)), "")
+
+
+def _private(header: Dataset, tag: int) -> str:
+    """A private element as text; where its type was lost on the way (UN), bytes are taken as floats or as text."""
+    with quietly():
+        try:
+            value = header[Tag(tag)].value if Tag(tag) in header else None
+        except DAMAGE:
+            return ""
+    if isinstance(value, bytes):
+        return _unknown(value)
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, str | int | float) else "\\".join(map(str, value))
+
+
+def _unknown(value: bytes) -> str:
+    words = value.strip(b" \0")
+    if words and all(c in b"0123456789.+-eE\\ " for c in words):
+        return words.decode("ascii")
+    kind = {4: "<f", 8: "<d", 24: "<3d"}.get(len(value))
+    return "\\".join(map(str, struct.unpack(kind, value))) if kind else ""
