@@ -61,6 +61,10 @@ class LabelConfig(_Section):
     color: tuple[Byte, Byte, Byte] | None = None
     """Red, green and blue, as viewers shall show it."""
 
+    @property
+    def says_more_than_a_value(self) -> bool:
+        return self.model_dump(exclude={"value"}, exclude_defaults=True) != {}
+
     @model_validator(mode="before")
     @classmethod
     def _value_alone(cls, given: Any) -> Any:  # noqa: ANN401  whatever a file holds

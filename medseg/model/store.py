@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medseg._version import __version__
+from medseg.config.schema import LabelConfig
 from medseg.core.errors import ModelError, UsageError
 from medseg.io.files import digest, read_json, replacing, write_json, write_text
 from medseg.io.options import ReadOptions
@@ -58,6 +59,7 @@ class ModelInfo:
             nothing of a patient and no path.
         metrics: How the folds validated: a whole `summary.json`, or {"dice": 0.88, "n_cases": 33, …}; empty if they did
             not.
+        codes: Label → what the configuration declares of its code and colour in DICOM.
     """
 
     plan: Plan
@@ -65,6 +67,7 @@ class ModelInfo:
     read: ReadOptions = field(default_factory=ReadOptions)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    codes: Mapping[str, LabelConfig] = field(default_factory=dict)
 
 
 class _Weights(BaseModel):
@@ -87,9 +90,13 @@ class _Description(BaseModel):
     weights: dict[str, _Weights]
     training: dict[str, dict[str, Any]]
     metrics: dict[str, dict[str, Any]]
+    codes: dict[str, LabelConfig] = {}
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.model_dump(mode="json", by_alias=True), "plan": self.plan.to_json()}
+        content = {**self.model_dump(mode="json", by_alias=True), "plan": self.plan.to_json()}
+        codes = {name: code.model_dump(mode="json", exclude_defaults=True) for name, code in self.codes.items()}
+        # Where nothing is declared, the digest of a model is what it was before there were codes.
+        return {**content, "codes": codes} if codes else {k: v for k, v in content.items() if k != "codes"}
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,7 @@ class Model:
         folds: Names of its folds: "fold_0", "fold_1", …, "fold_all".
         digest: "sha256:…" of the whole model: description and weights.
         read: How files are read.
+        codes: What is declared of labels for DICOM, by their names.
     """
 
     folder: Path
@@ -110,6 +118,7 @@ class Model:
     folds: tuple[str, ...]
     digest: str
     read: ReadOptions
+    codes: Mapping[str, LabelConfig] = field(default_factory=dict)
 
     def network(self, fold: int | str) -> nn.Module:
         """The network of a fold with its weights, on the CPU, in evaluation mode and without gradients.
@@ -173,6 +182,7 @@ def save_model(folder: Path | str, info: ModelInfo, weights: Mapping[int | str, 
             "weights": _in_order({**(kept.weights if kept else {}), **written}),
             "training": _in_order({**(kept.training if kept else {}), **dict.fromkeys(named, _finite(info.training))}),
             "metrics": _in_order({**(kept.metrics if kept else {}), **dict.fromkeys(named, _finite(info.metrics))}),
+            "codes": {name: code.model_copy(update={"value": None}) for name, code in info.codes.items()},
         }
     )
     write_json(folder / "model.json", description.to_json(), fsync=True)
@@ -199,6 +209,7 @@ def load_model(path: Path | str) -> Model:
         folds=tuple(description.weights),
         digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
         read=ReadOptions.parse(description.read),
+        codes=description.codes,
     )
 
 

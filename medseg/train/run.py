@@ -362,6 +362,7 @@ def _keep_model(run: _Run, metrics: dict[str, Any]) -> None:
         read=setup.read,
         training={**_facts(run), "cases": len(setup.fold.train), "held_out": len(setup.fold.validation)},
         metrics=metrics,
+        codes={name: label for name, label in setup.config.data.labels.items() if label.says_more_than_a_value},
     )
     save_model(run.folder.model, info, {run.folder.fold: run.learner.ema.state_dict()})
 

@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from medseg.config.schema import LabelConfig
 from medseg.core.errors import ModelError, UsageError
 from medseg.io import ReadOptions
 from medseg.model import ModelInfo, load_model, save_model
@@ -41,6 +42,20 @@ def test_what_was_saved_is_loaded_again(folder):
     assert not any(p.requires_grad for p in network.parameters())
     for name, tensor in weights_of(0).items():
         assert torch.equal(network.state_dict()[name], tensor)
+
+
+def test_codes_of_labels_travel_with_the_model(tmp_path):
+    declared = {"liver": LabelConfig(value=1, code="10200004", meaning="Liver", color=(1, 2, 3))}
+    save_model(tmp_path / "model", ModelInfo(PLAN, codes=declared), {0: weights_of(0)})
+    assert load_model(tmp_path / "model").codes == {"liver": declared["liver"].model_copy(update={"value": None})}
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["codes"] == {
+        "liver": {"code": "10200004", "meaning": "Liver", "color": [1, 2, 3]}
+    }
+
+
+def test_a_model_without_declared_codes_is_written_as_before_there_were_codes(folder):
+    assert "codes" not in json.loads((folder / "model.json").read_text())
+    assert load_model(folder).codes == {}
 
 
 def test_a_run_stands_for_its_model(folder):
