@@ -148,9 +148,9 @@ def _laid_flat(items: Iterable[Dataset], pool: Pool, free: Sequence[int]) -> tup
     for item in items:
         for tag in item.keys():  # noqa: SIM118  iterating over the data set itself converts everything
             if tag in _UNASSIGNED:
-                left_over |= _of_group(item, tag, pool)
+                left_over |= pool.once(item, tag, _of_group)
             elif tag not in _ABOUT_OTHERS and not tag.is_private:
-                of_groups |= {t: e for t, e in _of_group(item, tag, pool).items() if not t.is_private}
+                of_groups |= {t: e for t, e in pool.once(item, tag, _of_group).items() if not t.is_private}
     renamed = [pool.named(name, value) for name, value in _renamed(of_groups, free)]
     of_groups.pop(_DIMENSION_VALUES, None)
     return of_groups | {element.tag: element for element in renamed}, left_over

@@ -6,7 +6,7 @@ belong where is decided elsewhere.
 """
 
 from collections import ChainMap
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeAlias
 
 from pydicom.datadict import dictionary_VR
@@ -53,6 +53,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._known: dict[tuple[BaseTag, str | None, object], DataElement | None] = {}
+        self._groups: dict[tuple[BaseTag, bytes], Elements] = {}
 
     def elements(self, item: Dataset, without: Collection[BaseTag] = ()) -> Iterator[DataElement]:
         """What can be read of a data set, but for some tags."""
@@ -67,6 +68,16 @@ class Pool:
         element = self._known.get(key) or DataElement(tag, dictionary_VR(tag), value)
         self._known[key] = element
         return element
+
+    def once(self, item: Dataset, tag: BaseTag, read: Callable[[Dataset, BaseTag, "Pool"], Elements]) -> Elements:
+        """What `read` makes of a sequence; equal bytes are read once (most groups of most frames are equal)."""
+        raw = item.get_item(tag)
+        if not isinstance(raw.value, bytes):
+            return read(item, tag, self)
+        key = tag, raw.value
+        if key not in self._groups:
+            self._groups[key] = read(item, tag, self)
+        return self._groups[key]
 
     def _element(self, item: Dataset, tag: BaseTag) -> DataElement | None:
         raw = item.get_item(tag)
