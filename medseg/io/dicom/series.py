@@ -13,7 +13,7 @@ from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io.dicom.assemble import assemble
 from medseg.io.dicom.find import Frame, find_images, text
-from medseg.io.dicom.frames import split
+from medseg.io.dicom.frames import split_all
 from medseg.io.dicom.group import choose_stack, of_series
 from medseg.io.dicom.pixels import check_grey
 from medseg.io.dicom.place import PlacedSeries, place
@@ -62,7 +62,7 @@ def placed_series(path: Path, options: ReadOptions) -> PlacedSeries:
 def placed(images: Sequence[Frame], path: Path, options: ReadOptions) -> PlacedSeries:
     """The slices of the one series among images as `find` gives them; `path` is said in the sentences."""
     images = of_series(images, path, options)
-    stack, notes = choose_stack([frame for image in images for frame in split(image)], path, options)
+    stack, notes = choose_stack(split_all(images), path, options)
     for file in stack.files:
         check_grey(file)
     series = place(stack, options)
