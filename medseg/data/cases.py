@@ -18,7 +18,7 @@ from medseg.core.volume import LabelMap, Volume
 from medseg.data.checks import count_values, on_grid_of, refuse_other_grid, refuse_undeclared
 from medseg.data.dataset import Case, LabelSource, listed
 
-__all__ = ["read_case", "read_image", "read_label_map", "together"]
+__all__ = ["read_case", "read_image", "read_label_map", "together", "with_meaning"]
 
 _WHITE = 255
 """How pictures store a mask of one label: black and white."""
@@ -92,14 +92,18 @@ def together(
     """
     label_map, notes = on_grid_of(image, label_map, case)
     if labels is not None:
-        label_map, mended = _with_meaning(label_map, labels, case)
+        label_map, mended = with_meaning(label_map, labels, case)
         notes += mended
     told = (*image.meta.warnings, *label_map.meta.warnings, *notes)
     return image, label_map, tuple(dict.fromkeys(told))
 
 
-def _with_meaning(label_map: LabelMap, labels: Labels, case: str) -> tuple[LabelMap, tuple[str, ...]]:
-    """The map with its labels; a black-and-white mask of a data set with one label takes that label's value."""
+def with_meaning(label_map: LabelMap, labels: Labels, case: str) -> tuple[LabelMap, tuple[str, ...]]:
+    """The map with its labels; a black-and-white mask of a data set with one label takes that label's value.
+
+    Raises:
+        InputError: The map holds a value, or names only structures, that the data set does not declare.
+    """
     if label_map.labels is not None:
         return _by_name(label_map, label_map.labels, labels, case)
     array = label_map.array
