@@ -31,7 +31,10 @@ _MODULES = {
     "bmp": "medseg.io.raster",
     "dicom": "medseg.io.dicom.series",
 }
-"""Kind → the module with `read`, `read_labels`, `read_geometry` and, but for DICOM, `write`."""
+"""Kind → the module with `read`, `read_geometry` and, but for DICOM, `read_labels` and `write`."""
+
+_DICOM_LABELS = "medseg.io.dicom.labels"
+"""A DICOM label is no image: SEG and RTSTRUCT are read by a module of their own."""
 
 
 def read(path: Path | str, options: ReadOptions | None = None) -> Volume:
@@ -49,14 +52,16 @@ def read(path: Path | str, options: ReadOptions | None = None) -> Volume:
     return volume
 
 
-def read_labels(path: Path | str, options: ReadOptions | None = None, image: Path | str | None = None) -> LabelMap:
+def read_labels(
+    path: Path | str, options: ReadOptions | None = None, image: Path | str | Geometry | None = None
+) -> LabelMap:
     """The label map in a file: values as they are there (uint8 or uint16), with names where the file has them.
 
     Args:
-        path: The file.
+        path: The file; or a folder that holds one DICOM SEG or RTSTRUCT.
         options: How files are read.
-        image: The image that it was drawn on: a DICOM SEG or RTSTRUCT is placed on the grid of that series; other kinds
-            have a grid of their own and do not ask.
+        image: The image that it was drawn on, or its grid: a DICOM SEG or RTSTRUCT is placed on that, and where none is
+            given on the series beside it. Other kinds have a grid of their own and do not ask.
 
     Raises:
         UsageError: There is no such path.
@@ -66,15 +71,16 @@ def read_labels(path: Path | str, options: ReadOptions | None = None, image: Pat
     with _reading(path):
         module, options = _module(path), options or ReadOptions()
         label_map: LabelMap
-        if module.__name__.startswith("medseg.io.dicom"):
-            label_map = module.read_labels(path, options, None if image is None else Path(image))
+        if module.__name__ == _MODULES["dicom"]:
+            image = Path(image) if isinstance(image, str) else image
+            label_map = import_module(_DICOM_LABELS).read_labels(path, options, image)
         else:
             label_map = module.read_labels(path, options)
     return label_map
 
 
 def read_geometry(path: Path | str, options: ReadOptions | None = None) -> tuple[Geometry, int]:
-    """The grid of an image and its number of channels; no voxels are read.
+    """The grid of an image and its number of channels, or the grid of a label map and 1; no voxels are read.
 
     Raises:
         UsageError: There is no such path.
@@ -82,7 +88,11 @@ def read_geometry(path: Path | str, options: ReadOptions | None = None) -> tuple
     """
     path = Path(path)
     with _reading(path):
-        found: tuple[Geometry, int] = _module(path).read_geometry(path, options or ReadOptions())
+        module = _module(path)
+        if module.__name__ == _MODULES["dicom"] and path.is_file():
+            labels = import_module(_DICOM_LABELS)
+            module = labels if labels.is_label_object(path) else module
+        found: tuple[Geometry, int] = module.read_geometry(path, options or ReadOptions())
     return found
 
 

@@ -1,0 +1,360 @@
+"""DICOM SEG → label map: every frame placed by its own position and orientation, and by the segment that it names.
+
+BINARY, FRACTIONAL and LABELMAP segmentations. A slice without a frame is empty, frames may come in any order, flipped
+or turned against the image, and cut to a part of it; where they do not lie on the grid they are refused. Segments are
+called by their label, their codes are kept beside the names. Segments of one label and one meaning (the nodules of a
+lung) are one structure: numbers mean nothing between files.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from medseg.core.errors import InputError
+from medseg.core.geometry import Geometry
+from medseg.core.labels import folded
+from medseg.core.structures import Structures
+from medseg.core.volume import LabelMap, Meta
+from medseg.io.dicom.codes import Code, Meaning
+from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
+from medseg.io.dicom.objects import items
+from medseg.io.dicom.onto import Target
+from medseg.io.dicom.seg_pixels import stored_frames
+from medseg.io.options import ReadOptions
+
+__all__ = ["own_grid", "read_seg"]
+
+_LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_ON_GRID_MM = 0.01
+_ON_GRID_SHARE = 0.01
+"""How far a frame may lie from the grid's voxels: 0.01 mm or 1 % of their distance, the larger."""
+
+_BACKGROUND = ("125040", "DCM")
+"""The code of what a label map SEG calls background."""
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """What a segment is called and what it means; `name` is None for background."""
+
+    number: int
+    name: str | None
+    meaning: Meaning
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where a frame lies.
+
+    Attributes:
+        affine: (column, row, 1) of a pixel's centre → RAS mm, 4×3.
+        segment: The number of its segment; None in a label map.
+        spacing_mm: Of pixels: distance of columns, of rows.
+    """
+
+    affine: NDArray[np.float64]
+    segment: int | None
+    spacing_mm: tuple[float, float]
+
+
+def read_seg(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
+    """The segments of a SEG on a grid; one without frames is there, and empty.
+
+    `meta.header["codes"]` holds the `codes.Meaning` of each name.
+
+    Raises:
+        InputError: The file is damaged, a frame lies at no slice or off the grid, or segments overlap and may not.
+    """
+    with quietly():
+        try:
+            return _read(file, target, options)
+        except DAMAGE as error:
+            raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
+
+
+def _read(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
+    segments, notes = _segments(file)
+    places = _places(file)
+    kind = text(file.header, "SegmentationType")
+    names = dict.fromkeys(segment.name for segment in segments.values() if segment.name is not None)
+    map_ = Structures(target.grid.shape, names, options.overlaps)
+    if kind == "FRACTIONAL":
+        notes += (_about_fractions(file, options),)
+    for place, pixels in zip(places, stored_frames(file, len(places)), strict=True):
+        for number, mask in _masks(file, kind, place, pixels, options):
+            segment = segments.get(number)
+            if segment is None:
+                raise InputError(
+                    f"{file.path} holds voxels of segment {number} ({np.count_nonzero(mask)} in one frame), which it "
+                    "does not declare. Export it again."
+                )
+            if segment.name is not None:
+                _paint(map_, segment, mask, place, file, target)
+    array, labels = map_.finish()
+    codes = {segment.name: segment.meaning for segment in reversed(segments.values()) if segment.name is not None}
+    meta = Meta("dicom", header={"modality": "SEG", "codes": codes}, warnings=target.notes + notes)
+    return LabelMap(array, target.grid, labels, meta)
+
+
+def _masks(
+    file: Frame, kind: str, place: _Place, pixels: NDArray[Any], options: ReadOptions
+) -> Iterable[tuple[int, NDArray[np.bool_]]]:
+    """Segment number and mask (rows, columns) of what a frame holds; nothing where it is empty."""
+    if place.segment is None:
+        nothing = numbers(file.header, "PixelPaddingValue")
+        values = np.flatnonzero(np.bincount(pixels.ravel()))
+        yield from ((int(v), pixels == v) for v in values if nothing is None or v != nothing[0])
+        return
+    mask = pixels != 0 if kind != "FRACTIONAL" else pixels >= options.fraction * _whole(file)
+    if mask.any():
+        yield place.segment, mask
+
+
+def _whole(file: Frame) -> float:
+    """The stored value that means all of a voxel."""
+    return (numbers(file.header, "MaximumFractionalValue") or (255.0,))[0]
+
+
+def _about_fractions(file: Frame, options: ReadOptions) -> str:
+    kind = {"PROBABILITY": "probabilities", "OCCUPANCY": "occupancies"}
+    what = kind.get(text(file.header, "SegmentationFractionalType"), "fractions")
+    return f"The segments are {what}; voxels from {options.fraction:g} on belong to them (--read fraction=…)."
+
+
+def _segments(file: Frame) -> tuple[dict[int, _Segment], tuple[str, ...]]:
+    """The segments by number, with names by which they can be told apart, and notes.
+
+    Raises:
+        InputError: Two segments have one name and different meanings.
+    """
+    found = [_segment(item, n) for n, item in enumerate(items(file.header, "SegmentSequence"), start=1)]
+    if not found:
+        raise InputError(f"{file.path} declares no segment.")
+    notes: list[str] = []
+    by_name: dict[str, list[_Segment]] = {}
+    for segment in found:
+        if segment.name is not None:
+            by_name.setdefault(folded(segment.name), []).append(segment)
+    named = [segment for segment in found if segment.name is None]  # background
+    for twins in by_name.values():
+        named += _told_apart(twins, file, notes)
+    order = {segment.number: n for n, segment in enumerate(found)}
+    if text(file.header, "SegmentationType") == "LABELMAP" and 0 not in order:
+        named.append(_Segment(0, None, found[0].meaning))
+        order[0] = -1
+    return {segment.number: segment for segment in sorted(named, key=lambda s: order[s.number])}, tuple(notes)
+
+
+def _told_apart(twins: Sequence[_Segment], file: Frame, notes: list[str]) -> list[_Segment]:
+    """Segments of one label: one structure if they mean the same, else told apart by their side."""
+    first = twins[0]
+    if len({_key(segment.meaning) for segment in twins}) == 1:
+        if len(twins) > 1:
+            notes.append(f"{len(twins)} segments called {first.name} are one structure.")
+        return [replace(segment, name=first.name) for segment in twins]
+    sided = [replace(s, name=f"{first.name} ({s.meaning.side.meaning.lower()})") for s in twins if s.meaning.side]
+    if len(sided) < len(twins) or len({s.name for s in sided}) != len({_key(s.meaning) for s in sided}):
+        listed = " and ".join(str(segment.number) for segment in twins[:2])
+        raise InputError(
+            f"{file.path} has two segments called {first.name} with different codes (numbers {listed}); rename one of "
+            "them where it was drawn."
+        )
+    return sided
+
+
+def _key(meaning: Meaning) -> tuple[tuple[str, str], ...]:
+    return tuple((c.value, c.scheme) for c in (meaning.category, meaning.kind, meaning.side) if c is not None)
+
+
+def _segment(item: Dataset, place: int) -> _Segment:
+    number = numbers(item, "SegmentNumber")
+    kinds = list(items(item, "SegmentedPropertyTypeCodeSequence"))
+    side = next(items(kinds[0], "SegmentedPropertyTypeModifierCodeSequence"), None) if kinds else None
+    meaning = Meaning(
+        _code(next(items(item, "SegmentedPropertyCategoryCodeSequence"), Dataset())),
+        _code(kinds[0] if kinds else Dataset()),
+        None if side is None else _code(side),
+    )
+    number = number or (float(place),)
+    name = text(item, "SegmentLabel").strip() or meaning.kind.meaning or f"segment {number[0]:.0f}"
+    is_nothing = (meaning.kind.value, meaning.kind.scheme) == _BACKGROUND
+    is_nothing |= number[0] == 0 and folded(name) == "background"
+    return _Segment(int(number[0]), None if is_nothing else name, meaning)
+
+
+def _code(item: Dataset) -> Code:
+    value = next((found for key in ("CodeValue", "LongCodeValue", "URNCodeValue") if (found := text(item, key))), "")
+    return Code(value, text(item, "CodingSchemeDesignator"), text(item, "CodeMeaning"))
+
+
+def _places(file: Frame) -> list[_Place]:
+    """Where each frame lies.
+
+    Raises:
+        InputError: The file does not say it for one of them, or describes another number of frames than it holds.
+    """
+    header = file.header
+    shared = next(items(header, "SharedFunctionalGroupsSequence"), Dataset())
+    frames = list(items(header, "PerFrameFunctionalGroupsSequence"))
+    promised = int((numbers(header, "NumberOfFrames") or (1.0,))[0])
+    if promised != len(frames):
+        raise InputError(
+            f"{file.path} promises {promised} frames and describes {len(frames)}. Copy or export it again."
+        )
+    is_map = text(header, "SegmentationType") == "LABELMAP"
+    only = list(items(header, "SegmentSequence"))
+    default = numbers(only[0], "SegmentNumber") if len(only) == 1 else None
+    return [_place(file, n, frame, shared, is_map, default) for n, frame in enumerate(frames, start=1)]
+
+
+def _place(
+    file: Frame, n: int, frame: Dataset, shared: Dataset, is_map: bool, default: tuple[float, ...] | None
+) -> _Place:
+    position = _of(frame, shared, "PlanePositionSequence", "ImagePositionPatient", 3)
+    cosines = _of(frame, shared, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    spacing = _of(frame, shared, "PixelMeasuresSequence", "PixelSpacing", 2)
+    missing = {"position": position, "orientation": cosines, "pixel spacing": spacing}
+    segment = _of(frame, shared, "SegmentIdentificationSequence", "ReferencedSegmentNumber", 1) or default
+    if not is_map:
+        missing["segment"] = segment
+    if position is None or cosines is None or spacing is None or (segment is None and not is_map):
+        names = ", ".join(name for name, value in missing.items() if value is None)
+        raise InputError(f"Frame {n} of {file.path} has no {names}, so its place in the patient is unknown.")
+    between_rows, between_columns = spacing
+    affine = np.zeros((4, 3))
+    affine[:3] = np.column_stack(
+        [np.array(cosines[:3]) * between_columns, np.array(cosines[3:]) * between_rows, position]
+    )
+    affine[3, 2] = 1
+    number = None if is_map or segment is None else int(segment[0])
+    return _Place(_LPS_RAS @ affine, number, (between_columns, between_rows))
+
+
+def _of(frame: Dataset, shared: Dataset, group: str, keyword: str, n: int) -> tuple[float, ...] | None:
+    """The numbers of an attribute in a functional group of the frame, else in that of all frames."""
+    for holder in (frame, shared):
+        for item in items(holder, group):
+            found = numbers(item, keyword, n)
+            if found is not None:
+                return found
+    return None
+
+
+def _paint(
+    map_: Structures, segment: _Segment, mask: NDArray[np.bool_], place: _Place, file: Frame, target: Target
+) -> None:
+    """Put a mask (rows, columns) at its place.
+
+    Raises:
+        InputError: It lies off the grid.
+    """
+    grid = target.grid
+    steps = np.linalg.inv(grid.affine[:3, :3]) @ place.affine[:3, :2]
+    start = grid.to_voxel(place.affine[:3, 2])
+    whole, first = np.rint(steps), np.rint(start)
+    axes = [int(np.abs(whole[:, n]).argmax()) for n in range(2)]
+    if axes[0] == axes[1] or (np.abs(whole).sum(axis=0) != 1).any():
+        raise InputError(_other_grid(file, place, target, "its pixels run in other directions"))
+    (normal,) = {0, 1, 2} - {*axes}
+    n_rows, n_columns = mask.shape
+    corners = np.array([(c, r) for c in (0, n_columns - 1) for r in (0, n_rows - 1)])
+    off_mm = np.abs((start - first)[:, None] + (steps - whole) @ corners.T).max(axis=1) * grid.spacing_mm
+    allowed = np.maximum(_ON_GRID_MM, _ON_GRID_SHARE * np.array(grid.spacing_mm))
+    if (off_mm > allowed)[axes].any():
+        raise InputError(_other_grid(file, place, target, f"it lies up to {off_mm[axes].max():.3g} mm beside"))
+    level = int(first[normal])
+    if off_mm[normal] > allowed[normal] or not 0 <= level < grid.shape[normal]:
+        at = target.position_mm(place.affine[:3, 2], normal)
+        raise InputError(
+            f"Segment {segment.number} ({segment.name}) of {file.path} has a frame at {at:.2f} mm where {target.name} "
+            "has no slice: it was drawn on other images."
+        )
+    columns, rows = (
+        _Run.of(int(first[axis]), int(whole[axis, n]), mask.shape[1 - n], grid.shape[axis])
+        for n, axis in enumerate(axes)
+    )
+    inside = mask[rows.taken, columns.taken]
+    if np.count_nonzero(inside) != np.count_nonzero(mask):
+        raise InputError(
+            f"Segment {segment.number} ({segment.name}) of {file.path} reaches beyond the images of {target.name}: it "
+            "was drawn on other ones."
+        )
+    box: list[slice | int] = [level, level, level]
+    box[axes[0]], box[axes[1]] = columns.given, rows.given
+    map_.paint(segment.name or "", inside.T if axes[0] < axes[1] else inside, tuple(box))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Pixels along one direction of a frame (`taken`) and the voxels that they are (`given`), in rising order."""
+
+    taken: slice
+    given: slice
+
+    @classmethod
+    def of(cls, first: int, sign: int, n_pixels: int, n_voxels: int) -> "_Run":
+        """Pixel p is voxel first + sign · p; those outside are left out."""
+        if sign > 0:
+            low, high = max(0, -first), max(0, min(n_pixels, n_voxels - first))
+            return cls(slice(low, max(low, high)), slice(first + low, first + max(low, high)))
+        low, high = max(0, first - n_voxels + 1), max(0, min(n_pixels, first + 1))
+        high = max(low, high)
+        backwards = slice(high - 1, low - 1 if low else None, -1) if high > low else slice(0, 0)
+        return cls(backwards, slice(first - high + 1, first - low + 1))
+
+
+def _other_grid(file: Frame, place: _Place, target: Target, what: str) -> str:
+    theirs = " × ".join(f"{mm:.4g}" for mm in place.spacing_mm)
+    ours = " × ".join(f"{mm:.4g}" for mm in target.grid.spacing_mm)
+    return (
+        f"{file.path} does not lie on the grid of {target.name}: {what} (its pixels: {theirs} mm; the grid: {ours} "
+        "mm). It was drawn on another image; give that, or resample it first."
+    )
+
+
+def own_grid(file: Frame) -> Target:
+    """The grid that the frames of a SEG span: for one whose images are not there.
+
+    Raises:
+        InputError: The frames are not parallel, not one above the other, or at uneven distances.
+    """
+    places = _places(file)
+    axes = places[0].affine[:3, :2]
+    normal = np.cross(axes[:, 0], axes[:, 1])
+    normal = normal / np.linalg.norm(normal)
+    # In LPS the third axis is their cross product; in RAS the sign is the same, as two axes are turned.
+    positions = np.array([place.affine[:3, 2] for place in places])
+    along = positions @ normal
+    along, first = np.unique(np.round(along, 4), return_index=True)
+    tilted = any(np.abs(place.affine[:3, :2] - axes).max() > _ON_GRID_SHARE * min(place.spacing_mm) for place in places)
+    step, n_slices, notes = _levels(file, along, normal)
+    aside = positions[first] - positions[first[0]] - np.outer(along - along[0], step / (step @ normal))
+    if tilted or np.linalg.norm(aside, axis=1).max() > max(_ON_GRID_MM, _ON_GRID_SHARE * min(places[0].spacing_mm)):
+        raise InputError(f"The frames of {file.path} are not slices of one volume, so it has no grid of its own.")
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([axes, step, positions[first[0]]])
+    n_rows, n_columns = (int((numbers(file.header, key) or (0.0,))[0]) for key in ("Rows", "Columns"))
+    note = "The images of the segmentation are not there: it was read on the grid that its frames span."
+    return Target(Geometry((n_columns, n_rows, n_slices), affine), "its own grid", 2, notes=(note, *notes))
+
+
+def _levels(
+    file: Frame, along: NDArray[np.float64], normal: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], int, tuple[str, ...]]:
+    """The vector from slice to slice, how many there are, and notes."""
+    shared = next(items(file.header, "SharedFunctionalGroupsSequence"), Dataset())
+    measures = next(items(shared, "PixelMeasuresSequence"), Dataset())
+    told = numbers(measures, "SpacingBetweenSlices") or numbers(measures, "SliceThickness")
+    if len(along) == 1:
+        thickness = told[0] if told is not None and told[0] > 0 else 1.0
+        return normal * thickness, 1, (f"A single slice; {thickness:g} mm were taken for its thickness.",)
+    step = float(np.diff(along).min())
+    counts = np.rint((along - along[0]) / step)
+    step = float((along[-1] - along[0]) / counts[-1])
+    if np.abs(along - along[0] - counts * step).max() > max(_ON_GRID_MM, _ON_GRID_SHARE * step):
+        raise InputError(f"The frames of {file.path} lie at uneven distances, so it has no grid of its own.")
+    return normal * step, int(counts[-1]) + 1, ()
