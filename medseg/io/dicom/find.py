@@ -10,11 +10,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from medseg.core.errors import InputError
@@ -40,6 +44,9 @@ DAMAGE = (
 """What pydicom raises on bytes that are not as the standard has them."""
 
 _MARK = b"DICM"
+
+_ASCII = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
+"""Value representations that hold text of the basic character set alone."""
 
 _NO_CLASS = "object of no known class"
 _FEW = 5
@@ -145,6 +152,20 @@ def look(path: Path) -> Found:
 
 def text(header: Dataset, keyword: str) -> str:
     """The text of an element, "" if it is absent, empty or unreadable; several values are joined by a backslash."""
+    tag = _tag(keyword)
+    try:
+        raw = header.get_item(tag)
+    except DAMAGE:
+        return ""
+    if raw is None:
+        return ""
+    if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and _kind_of_value(tag, raw.VR) in _ASCII:
+        # pydicom converts and checks each value when first asked for it: a third of the time that a series takes.
+        return "\\".join(part.strip(" \0") for part in raw.value.decode("latin-1").split("\\"))
+    return _converted_text(header, keyword)
+
+
+def _converted_text(header: Dataset, keyword: str) -> str:
     with quietly():
         try:
             value = header.get(keyword)
@@ -153,6 +174,20 @@ def text(header: Dataset, keyword: str) -> str:
     if value is None:
         return ""
     return "\\".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+@cache
+def _kind_of_value(tag: BaseTag, kind: str | None) -> str:
+    """The value representation, of the dictionary where the file does not say it."""
+    try:
+        return dictionary_VR(tag) if kind in (None, "UN") else str(kind)
+    except KeyError:
+        return "UN"
 
 
 def numbers(header: Dataset, keyword: str, n: int = 1) -> tuple[float, ...] | None:
@@ -207,7 +242,8 @@ def _has_known_class(frame: Frame) -> bool:
 
 
 def _is_image(frame: Frame) -> bool:
-    if any(part in frame.class_name for part in _NO_IMAGES):
+    name = frame.class_name
+    if any(part in name for part in _NO_IMAGES):
         return False
     return numbers(frame.header, "Rows") is not None and numbers(frame.header, "Columns") is not None
 
@@ -218,7 +254,13 @@ def _breaks_off(frame: Frame) -> bool:
 
 
 def _class_name(header: Dataset) -> str:
-    uid = text(header, "SOPClassUID") or text(getattr(header, "file_meta", Dataset()), "MediaStorageSOPClassUID")
+    return _name_of_class(
+        text(header, "SOPClassUID") or text(getattr(header, "file_meta", Dataset()), "MediaStorageSOPClassUID")
+    )
+
+
+@cache
+def _name_of_class(uid: str) -> str:
     if uid == _LABEL_MAP_SEGMENTATION:
         return "Label Map Segmentation"
     with quietly():
