@@ -107,7 +107,7 @@ def pixel_element(file: BinaryIO, source: Source) -> PixelElement:
     """
     file.seek(source.pixels_at)
     head = file.read(_HEAD_BYTES)
-    is_little = head[1:2] != b"\x7f"
+    is_little = head[:1] != b"\x7f"
     order = "<" if is_little else ">"
     group, element = struct.unpack(f"{order}HH", head[:4]) if len(head) >= 8 else (0, 0)
     if group != 0x7FE0 or element not in _PIXEL_TAGS:

@@ -1,173 +1,143 @@
-"""The values of one slice: decoded, cut to the stored bits, padding found, rescaled; (rows, columns).
+"""The values of one image in real-world units: stored values, padding found on them, rescaled; (rows, columns).
 
-pydicom decodes (with whichever plugins are installed). Padding is found on the stored values, before the rescale; slope
-and intercept are those of the slice itself. What is not a grey image of whole numbers is refused.
+Slope and intercept (or the modality LUT) are those of the image itself. Whole numbers stay whole numbers; everything
+else is computed in float64 and kept in float32. What a real-world value map says is not applied: it is a second opinion
+about the same pixels. Which voxels are padding is said, not settled.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.core.errors import InputError
 from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
+from medseg.io.dicom.stored import Layout, layout_of, stored_values
 
-__all__ = ["SliceValues", "check_grey", "keeps_integers", "slice_values"]
+__all__ = ["Rescale", "SliceValues", "check_grey", "keeps_integers", "rescale_of", "slice_values"]
 
-_PLUGINS = {
-    "JPEG 2000": "pylibjpeg-openjpeg",
-    "HTJ2K": "pylibjpeg-openjpeg",
-    "High-Throughput": "pylibjpeg-openjpeg",
-} | {
-    "JPEG-LS": "pyjpegls",
-    "RLE": "pylibjpeg-rle",
-}
-"""Part of a transfer syntax's name → the package that decodes it."""
+_COLOURS = ("PALETTE COLOR", "ARGB", "CMYK", "HSV")
+"""Photometric interpretations that are refused by their name; RGB and YBR may hold nothing but greys."""
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """stored · slope + intercept; `has_table`: a modality LUT instead."""
+
+    slope: float
+    intercept: float
+    has_table: bool
+
+    @property
+    def keeps_integers(self) -> bool:
+        """Whether whole numbers stay whole numbers."""
+        return self.slope == 1 and self.intercept.is_integer() and not self.has_table
 
 
 @dataclass(frozen=True)
 class SliceValues:
-    """One slice (rows, columns) in real-world values, and where it is padding (None: nowhere)."""
+    """One slice (rows, columns) in real-world values, and where it is padding (None: nowhere).
 
-    values: NDArray[np.floating] | NDArray[np.int64]
+    `values` are float32, or whole numbers: of the stored type with `added` still to be added, which lets the caller
+    choose the type that holds them all.
+    """
+
+    values: NDArray[Any]
     padding: NDArray[np.bool_] | None
+    added: int = 0
 
 
 def check_grey(file: Frame) -> None:
-    """Refuse colours, by the header.
+    """Refuse what a header says is in colour; whether RGB holds nothing but greys is seen when it is read.
 
     Raises:
         InputError: The image is in colour.
     """
-    samples = numbers(file.header, "SamplesPerPixel") or (1.0,)
     photometric = text(file.header, "PhotometricInterpretation")
-    if samples[0] != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
+    if photometric in _COLOURS:
         raise InputError(f"{file.path} is in colour ({photometric}); medseg reads grey images from DICOM.")
+
+
+def rescale_of(file: Frame) -> Rescale:
+    """How stored values become real ones; a slope that is absent or 0 is 1.
+
+    Raises:
+        InputError: Slope or intercept are there and are no numbers.
+    """
+    slope, intercept = _number(file, "RescaleSlope", 1.0), _number(file, "RescaleIntercept", 0.0)
+    if abs(slope) * 2.0**32 + abs(intercept) > _FLOAT32_MAX:
+        raise InputError(f"{file.path} has a RescaleSlope of {slope:g} and a RescaleIntercept of {intercept:g}.")
+    return Rescale(slope or 1.0, intercept, "ModalityLUTSequence" in file.header)
 
 
 def keeps_integers(file: Frame) -> bool:
     """Whether the real-world values are whole numbers by their header: slope 1 and a whole intercept."""
-    slope, intercept = _rescale(file.header)
-    return slope == 1 and intercept.is_integer() and "ModalityLUTSequence" not in file.header
+    return rescale_of(file).keeps_integers
 
 
-def slice_values(file: Frame) -> SliceValues:
-    """Decode one file.
+def slice_values(file: Frame, factor: float = 1.0) -> SliceValues:
+    """Read or decode one image.
+
+    Args:
+        file: The image.
+        factor: What the real-world values are multiplied with (SUV of PET).
 
     Raises:
-        InputError: It is cut off, compressed in a way that cannot be decoded here, or stores bits unusually.
+        InputError: It is cut off, in colour, compressed in a way that cannot be decoded, or stores bits unusually.
     """
+    layout, rescale = layout_of(file), rescale_of(file)
+    stored = stored_values(file)
+    padding = _padding(file, layout, stored)
+    if rescale.keeps_integers and factor == 1:
+        return SliceValues(stored, padding, int(rescale.intercept))
+    if rescale.has_table:
+        return SliceValues(_looked_up(file, stored, factor), padding)
+    values = np.multiply(stored, rescale.slope, dtype=np.float64)
+    values += rescale.intercept
+    values *= factor
+    return SliceValues(values.astype(np.float32), padding)
+
+
+def _number(file: Frame, keyword: str, default: float) -> float:
+    """A number that may be absent or empty, but not unreadable."""
+    value = numbers(file.header, keyword)
+    if value is None and text(file.header, keyword).strip():
+        raise InputError(f"{file.path} has a {keyword} that is not a number; its values are unknown.")
+    return default if value is None else value[0]
+
+
+def _looked_up(file: Frame, stored: NDArray[Any], factor: float) -> NDArray[np.float32]:
     with quietly():
         try:
-            return _slice_values(file)
+            values = np.asarray(apply_modality_lut(stored, file.header), np.float64) * factor
         except DAMAGE as error:
-            raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
+            raise InputError(
+                f"{file.path} has a modality LUT that cannot be applied. Copy or export it again."
+            ) from error
+    return values.astype(np.float32)
 
 
-def _slice_values(file: Frame) -> SliceValues:
-    dataset = dcmread(file.path, force=True)
-    stored = _stored(file, dataset)
-    padding = _padding(dataset, stored)
-    if "ModalityLUTSequence" in dataset:
-        return SliceValues(np.asarray(apply_modality_lut(stored, dataset), np.float64), padding)
-    slope, intercept = _rescale(dataset)
-    if keeps_integers(file):
-        return SliceValues(stored + int(intercept), padding)
-    return SliceValues(stored * slope + intercept, padding)
-
-
-def _stored(file: Frame, dataset: Dataset) -> NDArray[np.int64]:
-    """Stored values, whatever the allocation: only BitsStored bits count, the highest is the sign if there is one."""
-    if not hasattr(dataset.file_meta, "TransferSyntaxUID"):
-        # A file without its head: pydicom guessed the encoding of the elements, the pixels are encoded likewise.
-        dataset.file_meta.TransferSyntaxUID = _guessed_syntax(dataset)
-    bits = _bits(file, dataset)
-    _check_length(file, dataset)
-    raw = _decoded(file, dataset)
-    values = raw.astype(np.int64) & ((1 << bits) - 1)
-    if int(text(dataset, "PixelRepresentation") or 0) == 1:
-        values = _signed(values, bits)
-    return values
-
-
-def _guessed_syntax(dataset: Dataset) -> UID:
-    is_implicit, is_little = dataset.original_encoding
-    if is_implicit:
-        return ImplicitVRLittleEndian
-    return ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
-
-
-def _bits(file: Frame, dataset: Dataset) -> int:
-    allocated, stored, high = (numbers(dataset, key) for key in ("BitsAllocated", "BitsStored", "HighBit"))
-    if allocated is None or stored is None or not 1 <= stored[0] <= allocated[0]:
-        raise InputError(f"{file.path} does not say how its pixels are stored (BitsAllocated, BitsStored).")
-    if high is not None and high[0] != stored[0] - 1:
-        raise InputError(
-            f"{file.path} stores bits in an unusual place (HighBit {high[0]:.0f}, BitsStored {stored[0]:.0f})."
-        )
-    return int(stored[0])
-
-
-def _check_length(file: Frame, dataset: Dataset) -> None:
-    if "PixelData" not in dataset:
-        raise InputError(f"{file.path} is cut off or damaged: it has no pixels.")
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        return
-    expected = int(text(dataset, "Rows")) * int(text(dataset, "Columns")) * int(text(dataset, "BitsAllocated")) // 8
-    found = len(dataset.PixelData)
-    if found < expected:
-        raise InputError(f"{file.path} is cut off: {found} bytes of pixels, {expected} expected. Copy it again.")
-
-
-def _decoded(file: Frame, dataset: Dataset) -> NDArray[np.integer]:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        raw = pixel_array(dataset, raw=True)
-    except DAMAGE as error:
-        raise InputError(_undecoded(file, syntax)) from error
-    expected = (int(text(dataset, "Rows")), int(text(dataset, "Columns")))
-    if raw.shape != expected or raw.dtype.kind not in "ui":
-        raise InputError(
-            f"{file.path} holds pixels of shape {raw.shape} and type {raw.dtype}; {expected} was expected."
-        )
-    return np.asarray(raw)
-
-
-def _undecoded(file: Frame, syntax: UID) -> str:
-    if not syntax.is_encapsulated:
-        return f"{file.path} is damaged: its pixels cannot be decoded. Copy it again."
-    plugin = next((package for part, package in _PLUGINS.items() if part in syntax.name), None)
-    advice = f"install {plugin}" if plugin else "decompress it first, for example with gdcmconv --raw"
-    return f"{file.path} is compressed with {syntax.name} and cannot be decoded here: {advice}; or it is damaged."
-
-
-def _signed(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
-    return values - ((values >> (bits - 1)) << bits)
-
-
-def _padding(dataset: Dataset, stored: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    value = numbers(dataset, "PixelPaddingValue")
+def _padding(file: Frame, layout: Layout, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+    value = numbers(file.header, "PixelPaddingValue")
     if value is None:
         return None
-    limit = numbers(dataset, "PixelPaddingRangeLimit") or value
-    low, high = sorted(_as_stored(dataset, end[0]) for end in (value, limit))
-    return (stored >= low) & (stored <= high)
+    limit = numbers(file.header, "PixelPaddingRangeLimit") or value
+    low, high = sorted(_as_stored(layout, end[0]) for end in (value, limit))
+    if low == high:
+        return np.asarray(stored == low)
+    return np.asarray((stored >= low) & (stored <= high))
 
 
-def _as_stored(dataset: Dataset, value: float) -> int:
+def _as_stored(layout: Layout, value: float) -> int:
     """A padding value by the sign rule of the pixels; files give it as signed or unsigned as they like."""
-    bits = int(text(dataset, "BitsStored"))
-    if int(text(dataset, "PixelRepresentation") or 0) == 0 or value < 0:
-        return int(value)
-    return int(_signed(np.array(int(value) & ((1 << bits) - 1)), bits)) if value >= 1 << (bits - 1) else int(value)
-
-
-def _rescale(header: Dataset) -> tuple[float, float]:
-    """Slope and intercept; a slope that is absent or 0 is 1."""
-    slope, intercept = (numbers(header, key) for key in ("RescaleSlope", "RescaleIntercept"))
-    return (slope[0] if slope is not None and slope[0] != 0 else 1.0), (intercept[0] if intercept is not None else 0.0)
+    bits, whole = layout.bits_stored, int(value)
+    if not layout.is_signed and whole < 0:
+        return whole + (1 << layout.bits_allocated)
+    if layout.is_signed and whole >= 1 << (bits - 1):
+        whole &= (1 << bits) - 1
+        return whole - ((whole >> (bits - 1)) << bits)
+    return whole
