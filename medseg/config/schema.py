@@ -28,7 +28,7 @@ Count = Annotated[int, Field(ge=1, le=4096)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 LabelValue = Annotated[int, Field(ge=1, le=65_535)]
 Scheme = Literal["zscore", "ct", "percentile", "rescale", "none"]
-LayoutName = Literal["auto", "msd", "nnunet", "paired"]
+LayoutName = Literal["auto", "table", "msd", "nnunet", "paired", "folders", "dicom", "bids"]
 
 
 class _Section(BaseModel):
@@ -82,7 +82,7 @@ class DataConfig(_Section):
 
     layout: LayoutName = "auto"
     group: str | None = None
-    """What keeps cases together in one fold: a pattern with one group such as "^(ms\\d+)", or "block:5"."""
+    """What keeps cases together in one fold: a column of the table, a pattern such as "^(ms\\d+)", or "block:5"."""
     folds: int = Field(5, ge=2, le=100)
     read: dict[str, str] = {}
     """How a file that leaves a choice is read, as `--read KEY=VALUE`."""

@@ -3,6 +3,7 @@
     MedsegError                     never raised itself; catch it to catch everything below
     ├── UsageError          exit 2  an option, a key or a path that the user gave is wrong
     ├── InputError          exit 3  the data cannot be used as they are
+    │   ├── AmbiguousError          data can be read in more than one way; it holds the table that settles it
     │   ├── ModelError              a model folder is damaged, too old, or does not fit the data
     │   └── PlanError               no plan can be made from these data under these wishes
     └── MachineError        exit 4  the machine cannot: memory, disk, device
@@ -13,7 +14,7 @@ and what to do. Anything else that escapes is a defect of medseg.
 
 from typing import ClassVar
 
-__all__ = ["InputError", "MachineError", "MedsegError", "ModelError", "PlanError", "UsageError"]
+__all__ = ["AmbiguousError", "InputError", "MachineError", "MedsegError", "ModelError", "PlanError", "UsageError"]
 
 
 class MedsegError(Exception):
@@ -32,6 +33,18 @@ class InputError(MedsegError):
     """A file or a data set cannot be used as it is."""
 
     exit_code = 3
+
+
+class AmbiguousError(InputError):
+    """A data set can be read in more than one way.
+
+    Attributes:
+        table: The CSV that settles it, ready to be saved; it is part of the message, too.
+    """
+
+    def __init__(self, message: str, table: str) -> None:
+        super().__init__(message)
+        self.table = table
 
 
 class ModelError(InputError):

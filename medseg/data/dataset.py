@@ -8,7 +8,8 @@ What a case was labelled with is a file, or a file for each structure with its n
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,17 @@ from types import MappingProxyType
 from medseg.core.errors import InputError
 from medseg.core.labels import Labels
 
-__all__ = ["BadCase", "Case", "Dataset", "LabelSource", "listed", "natural_key", "resolve_labels", "safe_id"]
+__all__ = [
+    "BadCase",
+    "Case",
+    "Dataset",
+    "LabelSource",
+    "listed",
+    "natural_key",
+    "resolve_labels",
+    "safe_id",
+    "short_ids",
+]
 
 LabelSource = Path | Mapping[str, Path]
 """A label map's file (also a DICOM SEG or an RTSTRUCT), or the file of each structure by its name."""
@@ -163,6 +174,23 @@ def safe_id(name: str) -> str:
     """
     name = _UNSAFE.sub("_", name)
     return re.sub(r"^\.+|[. ]+$", "_", name) or "_"
+
+
+def short_ids(places: Sequence[tuple[str, ...]], root_name: str) -> tuple[str, ...]:
+    """An id for each place below a folder: its first parts, as many as set it apart from all others.
+
+    >>> short_ids([("p1", "ct"), ("p2", "1", "ct"), ("p2", "2", "ct"), ("p2", "2", "ct")], "data")
+    ('p1', 'p2_1', 'p2_2_ct', 'p2_2_ct_2')
+    """
+    n_with = Counter(place[:length] for place in places for length in range(len(place) + 1))
+    seen: Counter[str] = Counter()
+    ids = []
+    for place in places:
+        length = next((n for n in range(1, len(place) + 1) if n_with[place[:n]] == 1), len(place))
+        short = safe_id("_".join(place[:length]) or root_name)
+        seen[short] += 1
+        ids.append(short if seen[short] == 1 else f"{short}_{seen[short]}")
+    return tuple(ids)
 
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:

@@ -5,13 +5,14 @@ runs of five neighbouring cases in natural order, or the name of a column of the
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 
 from medseg.core.errors import UsageError
-from medseg.data.dataset import Case, natural_key
+from medseg.data.dataset import Case, listed, natural_key
 
-__all__ = ["grouped"]
+__all__ = ["by_patient", "grouped"]
 
 _WAYS = 'Use a pattern with one group such as "^(ms\\d+)", "block:5", or a column of the data set\'s table.'
 
@@ -24,9 +25,49 @@ def grouped(cases: Sequence[Case], rule: str) -> tuple[tuple[Case, ...], tuple[s
     """
     if rule.startswith("block:"):
         return _by_block(cases, rule)
-    if cases and all(rule in case.attributes for case in cases):
-        return tuple(replace(case, group=case.attributes[rule]) for case in cases), ()
+    if any(rule in case.attributes for case in cases):
+        return _by_column(cases, rule)
+    columns = {name for case in cases for name in case.attributes}
+    nearest = get_close_matches(rule, columns, 1, 0.7)
+    if nearest:
+        raise UsageError(f'data.group is "{rule}", and the table has no such column; did you mean "{nearest[0]}"?')
     return _by_pattern(cases, rule)
+
+
+def by_patient(cases: Sequence[Case], patient_of: Mapping[str, str]) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """The cases that are in no group yet, grouped by patient, and a note where patients and groups disagree.
+
+    Args:
+        cases: Some of them in groups of their own.
+        patient_of: Case id → patient, for the cases where that is known. Patients are never named.
+    """
+    members: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.id in patient_of:
+            members.setdefault(patient_of[case.id], []).append(case)
+    several = [each for each in members.values() if len(each) > 1]
+    ungrouped = {case.id: each[0].id for each in several if all(c.group == c.id for c in each) for case in each}
+    result = tuple(replace(case, group=ungrouped.get(case.id, case.group)) for case in cases)
+    divided = [each for each in several if len({case.group for case in each}) > 1 and each[0].id not in ungrouped]
+    notes: tuple[str, ...] = ()
+    if ungrouped:
+        n_patients = len(set(ungrouped.values()))
+        notes += (f"{len(ungrouped)} cases are of {n_patients} patients by their DICOM headers and stay together.",)
+    if divided:
+        examples = "; ".join(listed([case.id for case in each], 3) for each in divided[:3])
+        notes += (
+            f"Cases of one patient by their DICOM headers are in different groups ({examples}): "
+            "a fold may be validated on somebody whom it was trained on.",
+        )
+    return result, notes
+
+
+def _by_column(cases: Sequence[Case], rule: str) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    lone = [case.id for case in cases if not case.attributes.get(rule)]
+    result = tuple(replace(case, group=case.attributes.get(rule) or case.id) for case in cases)
+    if not lone:
+        return result, ()
+    return result, (f'{len(lone)} cases have nothing in "{rule}" and are a group each: {listed(lone)}.',)
 
 
 def _by_block(cases: Sequence[Case], rule: str) -> tuple[tuple[Case, ...], tuple[str, ...]]:

@@ -6,7 +6,7 @@ and counted. Nothing is read here beyond what telling a DICOM file takes.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg import io
@@ -30,20 +30,25 @@ TEST_FOLDER = "imagests"
 
 @dataclass(frozen=True)
 class Scans:
-    """The scans of one folder: `paths` by stem in natural order, and how many dot-files were skipped."""
+    """The scans of one folder: `paths` by stem in natural order, and how many dot-files were skipped.
+
+    `twins` are further scans of a stem that is in `paths` (a.nii.gz beside a.nii), if they were asked for.
+    """
 
     folder: Path
     paths: Mapping[str, Path]
     n_hidden: int = 0
+    twins: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
-def scans_in(folder: Path, ending: str | None = None) -> Scans:
+def scans_in(folder: Path, ending: str | None = None, keep_twins: bool = False) -> Scans:
     """The scans that lie in `folder`, not deeper; with `ending` only files that end so.
 
     Raises:
-        InputError: Two scans have one stem (a.nii and a.nii.gz).
+        InputError: Two scans have one stem (a.nii and a.nii.gz), and twins are not to be kept.
     """
     found: dict[str, Path] = {}
+    twins: dict[str, tuple[Path, ...]] = {}
     n_hidden = 0
     for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)) if folder.is_dir() else ():
         if path.name.startswith("."):
@@ -51,9 +56,11 @@ def scans_in(folder: Path, ending: str | None = None) -> Scans:
         elif (path.name.endswith(ending) and path.is_file()) if ending else io.kind_of(path) is not None:
             name = path.name[: -len(ending)] if ending else stem_of(path)
             twin = found.setdefault(name, path)
-            if twin is not path:
+            if twin is not path and keep_twins:
+                twins[name] = (*twins.get(name, ()), path)
+            elif twin is not path:
                 raise InputError(f"{folder} holds both {twin.name} and {path.name}: keep the one that is meant.")
-    return Scans(folder, found, n_hidden)
+    return Scans(folder, found, n_hidden, twins)
 
 
 def stem_of(path: Path) -> str:

@@ -23,6 +23,7 @@ def test_each_branch_ends_a_command_with_its_exit_code(error, exit_code):
 def test_models_and_plans_that_do_not_fit_are_errors_of_the_input():
     assert issubclass(errors.ModelError, errors.InputError)
     assert issubclass(errors.PlanError, errors.InputError)
+    assert issubclass(errors.AmbiguousError, errors.InputError)
 
 
 def test_the_root_itself_is_a_defect():

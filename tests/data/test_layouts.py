@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from medseg.config.schema import DataConfig
-from medseg.core.errors import InputError, UsageError
+from medseg.core.errors import AmbiguousError, InputError, UsageError
 from medseg.core.labels import Labels
 from medseg.data.layouts import LAYOUTS, open_dataset
 from tests.data.folders import GRID, declare, msd, nnunet, paired, put_image, put_labels, touch
@@ -16,6 +16,15 @@ FRONT_BACK = Labels({"front": (1,), "back": (2,)})
 
 def opened(root, **config):
     return open_dataset(root, DataConfig(**config))
+
+
+def settled(root, refused):
+    """The data set once the table of a refusal was saved as it was told."""
+    (root / "cases.csv").write_text(refused.value.table)
+    assert refused.value.table in str(refused.value)
+    dataset = opened(root)
+    assert dataset.layout == "table"
+    return dataset
 
 
 def told(dataset):
@@ -207,22 +216,33 @@ def test_names_that_pair_in_two_ways_are_refused(tmp_path):
     root = paired(tmp_path)
     put_image(root / "images/d_0000.nii.gz")
     put_labels(root / "labels/d.nii.gz")
-    with pytest.raises(InputError, match=r"pairs in two ways: c_0\.nii\.gz is named as its label map, but d has files"):
+    with pytest.raises(
+        AmbiguousError, match=r"pairs in two ways: c_0\.nii\.gz is named as its label map, but d has"
+    ) as refused:
         opened(root)
+    assert settled(root, refused).ids == ("c_0", "c_1", "c_2", "d")
 
 
 def test_two_folders_that_could_be_the_labels_are_refused(tmp_path):
     root = paired(tmp_path)
     (root / "masks").mkdir()
-    with pytest.raises(InputError, match=r"holds labels and masks; only one can be meant"):
+    assert len(opened(root).cases) == 3
+    put_labels(root / "masks/c_1.nii.gz")
+    with pytest.raises(AmbiguousError, match=r"holds labels and masks; only one can be meant") as refused:
         opened(root)
+    assert settled(root, refused).cases[1].label == root / "labels/c_1.nii.gz"
+    assert "# c_1,images/c_1.nii.gz,masks/c_1.nii.gz" in refused.value.table
 
 
 def test_two_files_of_one_stem_are_refused(tmp_path):
     root = paired(tmp_path)
     put_image(root / "images/c_1.nii")
-    with pytest.raises(InputError, match=r"holds both c_1\.nii and c_1\.nii\.gz"):
+    with pytest.raises(
+        AmbiguousError, match="more than one file could be the image or the label map of c_1"
+    ) as refused:
         opened(root)
+    assert settled(root, refused).cases[1].images == (root / "images/c_1.nii",)
+    assert "# c_1,images/c_1.nii.gz,labels/c_1.nii.gz" in refused.value.table
 
 
 def test_dot_files_are_skipped_with_a_count(tmp_path):
@@ -240,11 +260,11 @@ def test_ids_are_in_natural_order(tmp_path):
 
 
 def test_the_order_of_layouts_is_the_contracts(tmp_path):
-    assert [layout.name for layout in LAYOUTS] == ["msd", "nnunet", "paired"]
+    assert [layout.name for layout in LAYOUTS] == ["table", "msd", "nnunet", "paired", "folders", "dicom", "bids"]
     root = msd(tmp_path)
     assert opened(root).layout == "msd"
     forced = opened(root, layout="paired")
-    assert (forced.layout, forced.labels) == ("paired", None)
+    assert (forced.layout, forced.labels) == ("paired", FRONT_BACK)
     assert "Layout paired: as layout says" in told(forced)
 
 
@@ -265,7 +285,7 @@ def test_a_folder_that_is_not_there_is_wrong_use_and_the_nearest_name_is_offered
 
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path):
-    with pytest.raises(InputError, match=r"looked for an MSD dataset\.json .* The folder is empty"):
+    with pytest.raises(InputError, match=r"looked for .* an MSD dataset\.json .* The folder is empty"):
         opened(tmp_path)
 
 

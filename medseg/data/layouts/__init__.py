@@ -1,10 +1,11 @@
 """How data sets lie on disk: a file a layout, and the one door that tries them in order.
 
 A layout has a name, says whether it recognises a folder and why, and opens it. The order is that of the contract: what
-declares itself (`dataset.json`) comes before what is merely named alike.
+declares itself (a table, `dataset.json`) comes before what is merely named alike. Names of labels and channels that a
+`dataset.json` declares hold in every layout.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 from medseg import io
 from medseg.config.schema import DataConfig
 from medseg.core.errors import InputError, UsageError
-from medseg.data.dataset import Dataset, listed, natural_key
-from medseg.data.groups import grouped
-from medseg.data.layouts import msd, nnunet, paired
+from medseg.data.dataset import Case, Dataset, listed, natural_key
+from medseg.data.groups import by_patient, grouped
+from medseg.data.layouts import bids, declaration, dicom, folders, msd, nnunet, paired, table
+from medseg.data.patients import patients_of
 
 __all__ = ["LAYOUTS", "Layout", "existing", "open_dataset", "recognised"]
 
@@ -31,53 +33,131 @@ class Layout:
         wants: What it looks for, for a sentence.
         recognises: Why a folder is of this layout, or None.
         open: The data set in a folder; its cases not yet grouped.
+        is_quick: Whether recognising takes a look at names alone, so that it may be tried on folders near by.
     """
 
     name: str
     wants: str
     recognises: Callable[[Path], str | None]
     open: Callable[[Path, io.ReadOptions], Dataset]
+    is_quick: bool = True
 
 
 LAYOUTS = (
+    Layout("table", "a table cases.csv", table.recognises, table.open_folder),
     Layout("msd", "an MSD dataset.json with its training list", msd.recognises, msd.open_folder),
     Layout("nnunet", "an nnU-Net dataset.json with imagesTr and labelsTr", nnunet.recognises, nnunet.open_folder),
     Layout("paired", "a folder images and a folder labels (or masks)", paired.recognises, paired.open_folder),
+    Layout(
+        "folders",
+        "a folder a case with a scan and its *seg*, *label* or *mask*",
+        folders.recognises,
+        folders.open_folder,
+        is_quick=False,
+    ),
+    Layout(
+        "dicom",
+        "DICOM series with SEG or RTSTRUCT",
+        dicom.recognises,
+        dicom.open_folder,
+        is_quick=False,
+    ),
+    Layout("bids", "BIDS derivatives sub-…_dseg", bids.recognises, bids.open_folder, is_quick=False),
 )
 """In the order in which they are tried."""
 
 
 def open_dataset(path: Path, config: DataConfig) -> Dataset:
-    """The data set in a folder, its cases grouped by `config.group`; the first note says which layout it is and why.
+    """The data set in a folder (or of a table), its cases grouped; the first note says which layout it is and why.
+
+    Cases are grouped by `config.group`, else as the layout says, else by patient where DICOM tells.
 
     Raises:
         UsageError: There is no such folder, or a key of `config` is wrong.
         InputError: No layout recognises the folder, it holds no pair of image and label map, or contradicts itself.
+        AmbiguousError: It can be read in more than one way.
     """
     root = existing(Path(path))
-    if not root.is_dir():
-        raise UsageError(f"{root} is a file; give the folder of a data set, with {_wanted()}.")
     options = io.ReadOptions.parse(config.read)
-    if config.layout == "auto":
-        layout, reason = recognised(root) or _refuse(root)
-    else:
-        layout, reason = next(each for each in LAYOUTS if each.name == config.layout), "as layout says"
-    dataset = layout.open(root, options)
+    layout, reason, dataset = _opened(root, config.layout, options)
     if not dataset.cases and not dataset.problems:
         n_images = len(dataset.unlabelled)
         raise InputError(
-            f"{root} ({layout.name}: {reason}) holds {n_images} images without a label map and no pair of both. "
+            f"{root} ({layout}: {reason}) holds {n_images} images without a label map and no pair of both. "
             "Put label maps of the same names beside them."
         )
-    cases, group_notes = grouped(dataset.cases, config.group) if config.group else (dataset.cases, ())
-    splits_path = root / SPLITS_FINAL
-    notes = (f"Layout {layout.name}: {reason}.", *group_notes, *_unlabelled_note(dataset), *dataset.notes)
+    dataset = _declared(dataset, config)
+    cases, group_notes = _grouped(dataset.cases, config.group)
+    splits_path = dataset.root / SPLITS_FINAL
+    notes = (
+        f"Layout {layout}: {reason}.",
+        *group_notes,
+        *_unlabelled_note(dataset),
+        *_both_sides_note(cases, dataset.unlabelled),
+        *dataset.notes,
+    )
     return replace(dataset, cases=cases, notes=notes, splits_path=splits_path if splits_path.is_file() else None)
 
 
+def _opened(root: Path, wanted: str, options: io.ReadOptions) -> tuple[str, str, Dataset]:
+    """The name of the layout, why it was taken, and what it found."""
+    if table.is_table(root) and wanted in ("auto", "table"):
+        return "table", f"{root.name} is one", table.open_table(root, options)
+    if not root.is_dir():
+        raise UsageError(f"{root} is a file; give the folder of a data set, with {_wanted()}.")
+    if wanted == "auto":
+        layout, reason = recognised(root) or _refuse(root)
+    else:
+        layout, reason = next(each for each in LAYOUTS if each.name == wanted), "as layout says"
+    return layout.name, reason, layout.open(root, options)
+
+
+def _declared(dataset: Dataset, config: DataConfig) -> Dataset:
+    """With names of labels and channels from a `dataset.json`, and labels from the configuration, where there are none.
+
+    The layout may have understood such a file already; then nothing changes.
+    """
+    if dataset.labels is not None:
+        return dataset
+    declared, path = declaration.read_declaration(dataset.root) or {}, dataset.root / declaration.DECLARATION
+    channels = declaration.channel_names(declared, path)
+    return replace(
+        dataset,
+        labels=declaration.labels(declared, path) or config.declared_labels,
+        channels=channels if len(channels) == len(dataset.channels) else dataset.channels,
+    )
+
+
+def _grouped(cases: tuple[Case, ...], rule: str | None) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """The cases in their groups: by the rule, else as they are, else by patient."""
+    patients = patients_of(cases)
+    if rule is None:
+        return by_patient(cases, patients)
+    found, notes = grouped(cases, rule)
+    return found, (*notes, *by_patient(found, patients)[1])
+
+
 def recognised(root: Path) -> tuple[Layout, str] | None:
-    """The first layout that recognises a folder, and why; None if none does."""
-    for layout in LAYOUTS:
+    """The first layout that recognises a folder, and why; None if none does.
+
+    A folder that merely holds data sets is none itself, whatever lies deep inside of them.
+    """
+    quick = [layout for layout in LAYOUTS if layout.is_quick]
+    found = _first(quick, root)
+    if found or _inner_dataset(root):
+        return found
+    return _first([layout for layout in LAYOUTS if not layout.is_quick], root)
+
+
+def _inner_dataset(root: Path) -> Path | None:
+    """A data set with a table or a description of its own in a folder."""
+    declared = [layout for layout in LAYOUTS if layout.name in ("table", "msd", "nnunet")]
+    inner = sorted((p for p in root.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: natural_key(p.name))
+    return next((path for path in inner if _first(declared, path)), None)
+
+
+def _first(layouts: Iterable[Layout], root: Path) -> tuple[Layout, str] | None:
+    for layout in layouts:
         reason = layout.recognises(root)
         if reason is not None:
             return layout, reason
@@ -103,8 +183,10 @@ def _refuse(root: Path) -> tuple[Layout, str]:
     Raises:
         InputError: Always.
     """
-    folders = sorted((p for p in root.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: natural_key(p.name))
-    nearby = next((p for p in (*folders, root.resolve().parent) if recognised(p)), None)
+    quick = [layout for layout in LAYOUTS if layout.is_quick]
+    inner = sorted((p for p in root.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: natural_key(p.name))
+    beside = (path for path in (*inner, root.resolve().parent) if _first(quick, path))
+    nearby = _inner_dataset(root) or next(beside, None)
     if nearby is not None:
         advice = f"{nearby} is one: did you mean that?"
     elif not any(p.name[0] != "." for p in root.iterdir()):
@@ -127,3 +209,13 @@ def _unlabelled_note(dataset: Dataset) -> tuple[str, ...]:
     if others:
         notes.append(f"{len(others)} images have no label map and are not trained on: {listed(others)}.")
     return tuple(notes)
+
+
+def _both_sides_note(cases: Iterable[Case], unlabelled: Iterable[Case]) -> tuple[str, ...]:
+    """The note on patients who are trained on and kept for testing."""
+    both = {c.group for c in cases} & {c.group for c in unlabelled if c.attributes.get("split") == "test"}
+    if not both:
+        return ()
+    return (
+        f"{len(both)} groups are trained on and kept for testing: {listed(both)}. Such a test tells too much good.",
+    )

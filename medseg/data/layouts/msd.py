@@ -28,6 +28,8 @@ def recognises(root: Path) -> str | None:
     if isinstance(training, list) and training:
         return f"{declaration.DECLARATION} lists {len(training)} training pairs"
     labels = declared.get("labels")
+    if not (root / "imagesTr").is_dir():
+        return None  # beside another layout, such a file only names its labels
     if isinstance(labels, Mapping) and labels and all(key.isdecimal() for key in labels):
         return f"{declaration.DECLARATION} names labels by value and lists no training pairs, so folders were paired"
     return None

@@ -28,6 +28,9 @@ def recognises(root: Path) -> str | None:
     if "channel_names" in declared:
         return f"{declaration.DECLARATION} has channel_names"
     labels = declared.get("labels")
+    # Beside another layout, such a file only names its labels.
+    if not (root / "imagesTr").is_dir():
+        return None
     if isinstance(labels, Mapping) and any(isinstance(value, int | list) for value in labels.values()):
         return f"{declaration.DECLARATION} gives labels by name"
     return None

@@ -1,19 +1,22 @@
 """A folder of images and a folder of label maps that pair by name: images/ + labels/ (masks/, imagesTr/ + labelsTr/ …).
 
-Stems are equal, or images carry a channel suffix (case_0000, case-t1), or label maps a telling one (case_mask). Nothing
-names the labels here: that takes a look at the maps.
+Stems are equal, or images carry a channel suffix (case_0000, case-t1), or label maps a telling one (case_mask).
+An image may be the folder of a DICOM series, a label map a DICOM SEG or RTSTRUCT, or a folder of masks. Nothing names
+the labels here: that takes a look at the maps.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.data.dataset import Case, Dataset, natural_key, safe_id
+from medseg.data.dataset import Case, Dataset, LabelSource, natural_key, safe_id
+from medseg.data.layouts.ambiguity import Candidates, refuse, refuse_unclear
 from medseg.data.layouts.channels import names_by_looking, numbered_names
 from medseg.data.layouts.pairing import Channels, pair
+from medseg.data.layouts.sources import label_source
 from medseg.data.scans import (
     IMAGE_FOLDERS,
     LABEL_FOLDERS,
@@ -24,6 +27,7 @@ from medseg.data.scans import (
     folders_named,
     hidden_note,
     scans_in,
+    stem_of,
     test_folder,
 )
 
@@ -45,19 +49,23 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
     """The data set in `root`.
 
     Raises:
-        InputError: More than one folder could be the images or the label maps, or names pair in two ways.
+        InputError: There is no folder of images or none of label maps.
+        AmbiguousError: More than one folder, or more than one file, could be meant, or names pair in two ways.
     """
-    images, labels = scans_in(_the_folder(root, IMAGE_FOLDERS)), scans_in(_the_folder(root, LABEL_FOLDERS))
-    tests = test_folder(root)
-    label_of = _without_suffix(labels, images)
-    by_case, suffixes = _by_case(images, label_of)
-    paired = pair(by_case, label_of, suffixes)
+    image_folders, label_folders = _folders(root, IMAGE_FOLDERS), _folders(root, LABEL_FOLDERS)
+    images, labels = scans_in(image_folders[0], keep_twins=True), scans_in(label_folders[0], keep_twins=True)
+    label_of = _label_maps(labels, images)
+    _refuse_two_folders(root, image_folders, label_folders)
+    by_case, suffixes = _by_case(root, images, label_of)
+    _refuse_twins(root, images, by_case, label_of, suffixes)
+    paired = pair(by_case, {name: sources[0] for name, sources in label_of.items()}, suffixes)
     if suffixes == [""]:
         channels = names_by_looking([case.images for case in (*paired.cases, *paired.unlabelled)], options)
     elif all(suffix.isdecimal() for suffix in suffixes):
         channels = numbered_names(len(suffixes))
     else:
         channels = tuple(suffixes)
+    tests = test_folder(root)
     in_test = [Case(safe_id(stem), (path,), attributes={"split": "test"}) for stem, path in tests.paths.items()]
     return Dataset(
         root=root,
@@ -71,38 +79,100 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
     )
 
 
-def _the_folder(root: Path, names: tuple[str, ...]) -> Path:
+def _folders(root: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
+    """The folders with one of these names that hold something; if none does, those that are there."""
     folders = folders_named(root, names)
-    if len(folders) == 1:
-        return folders[0]
     if not folders:
         raise InputError(f"{root} has no folder called {', '.join(names[:-1])} or {names[-1]}.")
-    raise InputError(
-        f"{root} holds {' and '.join(folder.name for folder in folders)}; only one can be meant. "
-        "Move the others out of the folder (links to the two that are meant will do)."
-    )
+    return tuple(folder for folder in folders if any(path.name[0] != "." for path in folder.iterdir())) or folders
 
 
-def _without_suffix(labels: Scans, images: Scans) -> dict[str, Path]:
-    """Label maps by the name of their case: case_mask is called case where no image is called case_mask."""
-    return {stem if stem in images.paths else _LABEL_SUFFIX.sub("", stem): path for stem, path in labels.paths.items()}
+def _refuse_two_folders(root: Path, image_folders: tuple[Path, ...], label_folders: tuple[Path, ...]) -> None:
+    """Refuse where more than one folder could be meant, with the cases of each pair of folders."""
+    found: list[tuple[str, Case]] = []
+    for images in (scans_in(folder, keep_twins=True) for folder in image_folders):
+        for labels in (scans_in(folder, keep_twins=True) for folder in label_folders):
+            for name, sources in _label_maps(labels, images).items():
+                if name in images.paths:
+                    found.append((name, Case(safe_id(name), (images.paths[name],), sources[0])))
+    chosen = dict(reversed(found))
+    others = [case for name, case in found if case is not chosen[name]]
+    for folders in (image_folders, label_folders):
+        if len(folders) > 1:
+            names = " and ".join(folder.name for folder in folders)
+            refuse(f"{root} holds {names}; only one can be meant.", root, chosen.values(), others)
 
 
-def _by_case(images: Scans, label_of: Mapping[str, Path]) -> tuple[dict[str, Channels], list[str]]:
+def _label_maps(labels: Scans, images: Scans) -> dict[str, list[LabelSource]]:
+    """What could be the label map of a case, by its name: case_mask is case where no image is called case_mask."""
+    folders = [path for path in sorted(labels.folder.iterdir()) if path.is_dir() and path.name[0] != "."]
+    paths = {**labels.paths, **{path.name: path for path in folders}}
+    found: dict[str, list[LabelSource]] = {}
+    for stem in sorted(paths, key=natural_key):
+        name = stem if stem in images.paths else _LABEL_SUFFIX.sub("", stem)
+        source = label_source(paths[stem])
+        if isinstance(source, Mapping) or io.kind_of(source) is not None:
+            found.setdefault(name, []).extend([source, *labels.twins.get(stem, ())])
+    return found
+
+
+def _by_case(
+    root: Path, images: Scans, label_of: Mapping[str, Sequence[LabelSource]]
+) -> tuple[dict[str, Channels], list[str]]:
     """The files of each case by channel suffix, and the suffixes in channel order."""
     plain = [name for name in label_of if name in images.paths]
     numbered, named = by_channel(images.paths, NUMBERED), by_channel(images.paths, NAMED)
     way, found = max((("_0000", numbered), ("-t1", named)), key=lambda pair: len(pair[1].keys() & label_of.keys()))
     with_suffix = [name for name in label_of if name in found and name not in images.paths]
+    by_case = {name: {suffix: images.paths[stem] for suffix, stem in found[name].items()} for name in found}
     if plain and with_suffix:
-        raise InputError(
+        files = {**by_case, **{name: {"": images.paths[name]} for name in plain}}
+        candidates = _candidates(files, label_of)
+        rows = [Case(each.id, (next(iter(each.images.values()))[0],), each.labels[0]) for each in candidates]
+        rest = [(each, path) for each in candidates for paths in [*each.images.values()][1:] for path in paths]
+        refuse(
             f"{images.folder} pairs in two ways: {images.paths[plain[0]].name} is named as its label map, but "
-            f"{with_suffix[0]} has files with channel suffixes (as {way}). Name them all in one way."
+            f"{with_suffix[0]} has files with channel suffixes (as {way}).",
+            root,
+            rows,
+            [Case(each.id, (path,), each.labels[0]) for each, path in rest],
         )
     if not with_suffix:
         return {stem: {"": path} for stem, path in images.paths.items()}, [""]
     carried = Counter(suffix for name in with_suffix for suffix in found[name])
     # One odd file (case_old) must not make every other case incomplete.
     suffixes = sorted((s for s, n in carried.items() if 2 * n > len(with_suffix)), key=natural_key)
-    by_case = {name: {suffix: images.paths[stem] for suffix, stem in found[name].items()} for name in found}
+    n_without_surplus = sum(set(by_case[name]) <= set(suffixes) for name in with_suffix)
+    if not suffixes or (2 * n_without_surplus < len(with_suffix)):
+        refuse_unclear(root, _candidates({name: by_case[name] for name in with_suffix}, label_of), None)
     return {name: files for name, files in by_case.items() if name in label_of or set(files) & set(suffixes)}, suffixes
+
+
+def _candidates(
+    by_case: Mapping[str, Channels],
+    label_of: Mapping[str, Sequence[LabelSource]],
+    twins: Mapping[str, Sequence[Path]] | None = None,
+) -> list[Candidates]:
+    """The cases with a label map, and all files that could be meant for each."""
+    twins = twins or {}
+    return [
+        Candidates(
+            safe_id(name),
+            {suffix: [path, *twins.get(stem_of(path), ())] for suffix, path in by_case[name].items()},
+            label_of[name],
+        )
+        for name in sorted(by_case.keys() & label_of.keys(), key=natural_key)
+    ]
+
+
+def _refuse_twins(
+    root: Path,
+    images: Scans,
+    by_case: Mapping[str, Channels],
+    label_of: Mapping[str, Sequence[LabelSource]],
+    suffixes: Sequence[str],
+) -> None:
+    """Refuse where a case has two files of one stem, or two label maps."""
+    candidates = _candidates(by_case, label_of, images.twins)
+    if not all(each.is_clear for each in candidates):
+        refuse_unclear(root, candidates, None if suffixes == [""] else suffixes)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg.data.dataset import BadCase, Case, listed, natural_key, safe_id
+from medseg.data.dataset import BadCase, Case, LabelSource, listed, natural_key, safe_id
 
 __all__ = ["Pairing", "pair"]
 
@@ -22,7 +22,7 @@ class Pairing:
     notes: list[str] = field(default_factory=list)
 
 
-def pair(images: Mapping[str, Channels], labels: Mapping[str, Path], suffixes: Sequence[str]) -> Pairing:
+def pair(images: Mapping[str, Channels], labels: Mapping[str, LabelSource], suffixes: Sequence[str]) -> Pairing:
     """Pair the channels of each case, in the order of `suffixes`, with its label map."""
     result = Pairing()
     incomplete: list[str] = []
@@ -36,7 +36,8 @@ def pair(images: Mapping[str, Channels], labels: Mapping[str, Path], suffixes: S
         elif not absent:
             result.cases.append(Case(case_id, paths, label))
         elif not files:
-            result.problems.append(BadCase(case_id, f"Label map {label.name} has no image of the same name."))
+            called = label.name if isinstance(label, Path) else f"folder {name}"
+            result.problems.append(BadCase(case_id, f"Label map {called} has no image of the same name."))
         else:
             reason = f"Case {case_id} lacks channel {listed(absent)}; it has {listed(files)}."
             result.problems.append(BadCase(case_id, reason, paths))

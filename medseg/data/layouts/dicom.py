@@ -1,0 +1,167 @@
+"""A tree of DICOM files, as archives (TCIA, IDC) and hospitals hand it out: image series with SEG or RTSTRUCT labels.
+
+A label belongs to the series that it says it was drawn on; where that is not there, to the one of its frame of
+reference, the nearest in the tree. One case for each series with a label; a patient is a group. Nothing that is written
+in a file becomes a name here, except the modality.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from medseg import io
+from medseg.core.errors import InputError
+from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key
+from medseg.data.layouts.ambiguity import refuse
+from medseg.data.layouts.series import SeriesCase, catalogued, in_question, series_cases
+
+__all__ = ["open_folder", "recognises"]
+
+
+def recognises(root: Path) -> str | None:
+    """Why `root` is a tree of DICOM series and labels, or None."""
+    if io.kind_of(root) != "dicom":
+        return None
+    found = catalogued(root, io.ReadOptions())
+    if not found.objects or not found.series:
+        return None
+    kinds = Counter(each.kind for each in found.objects)
+    labels = " and ".join(f"{n} {_KINDS[kind]}" for kind, n in kinds.items())
+    return f"there are {len(found.series)} DICOM image series and {labels}"
+
+
+_KINDS: Mapping[str, str] = {"seg": "SEG", "rtstruct": "RTSTRUCT"}
+
+
+def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
+    """The data set in `root`.
+
+    Raises:
+        InputError: No label belongs to a series (that the options leave).
+        AmbiguousError: Series with labels are of several modalities, or a series has several labels.
+    """
+    found = catalogued(root, options)
+    chosen = in_question(found.series, options)
+    labels_of, homeless, doubtful = _matched(found, chosen)
+    labelled = [entry for entry in chosen if id(entry) in labels_of]
+    if not labelled:
+        raise InputError(
+            f"In {root}, none of {len(found.objects)} SEG and RTSTRUCT files belongs to one of {len(chosen)} image "
+            f"series{' that --read leaves' if len(chosen) < len(found.series) else ''}: neither the series that they "
+            "name nor their frame of reference is there."
+        )
+    modalities = Counter(entry.modality for entry in labelled)
+    series = series_cases(labelled, found.series, root)
+    paths = {case.id: labels_of[id(case.entry)] for case in series}
+    if len(modalities) > 1 or doubtful or any(len(each) > 1 for each in paths.values()):
+        _refuse(root, series, paths, modalities, doubtful)
+    cases = [_case(each, paths[each.id][0]) for each in series if each.entry.problem is None]
+    problems = [
+        BadCase(each.id, each.entry.problem, (each.image,)) for each in series if each.entry.problem is not None
+    ]
+    (modality,) = modalities
+    rest = [entry for entry in chosen if id(entry) not in labels_of]
+    taken = {case.id for case in series}
+    unlabelled = [
+        Case(each.id, (each.image,), group=each.group, read=each.read)
+        for each in series_cases([e for e in rest if e.modality == modality and e.problem is None], found.series, root)
+        if each.id not in taken
+    ]
+    return Dataset(
+        root=root,
+        layout="dicom",
+        cases=tuple(sorted(cases, key=lambda case: natural_key(case.id))),
+        labels=None,
+        channels=(modality or "image",),
+        unlabelled=tuple(unlabelled),
+        problems=tuple(problems),
+        notes=(*_notes(series, rest, modality, homeless), *found.notes),
+    )
+
+
+def _case(series: SeriesCase, label: Path) -> Case:
+    return Case(series.id, (series.image,), label, series.group, attributes={"patient": series.group}, read=series.read)
+
+
+def _matched(
+    found: io.Catalogue, chosen: Sequence[io.SeriesEntry]
+) -> tuple[dict[int, list[Path]], list[io.ObjectEntry], list[io.ObjectEntry]]:
+    """The labels of each series that was chosen (by its identity), those that have none, those that could have several.
+
+    A label of several series stands at each of them.
+    """
+    labels_of: dict[int, list[Path]] = {}
+    homeless, doubtful = [], []
+    for label in found.objects:
+        candidates = _series_of(label, found.series)
+        homeless += [label] if not candidates else []
+        mine = [entry for entry in candidates if any(entry is each for each in chosen)]
+        doubtful += [label] if len(mine) > 1 else []
+        for entry in mine:
+            labels_of.setdefault(id(entry), []).append(label.path)
+    return labels_of, homeless, doubtful
+
+
+def _series_of(label: io.ObjectEntry, series: Sequence[io.SeriesEntry]) -> list[io.SeriesEntry]:
+    """The series that a label was drawn on: by its word, else by its frame of reference and the nearest folder."""
+    named = [entry for entry in series if entry.uid in label.series]
+    if not named:
+        frame = label.frame_of_reference
+        named = [e for e in series if frame and e.frame_of_reference == frame and e.patient == label.patient]
+    if len(named) < 2:
+        return named
+    near = {id(entry): _n_shared(label.path, entry.paths[0]) for entry in named}
+    # A structure set may list every series of its study; the one beside it is meant.
+    return [entry for entry in named if near[id(entry)] == max(near.values())]
+
+
+def _n_shared(one: Path, other: Path) -> int:
+    """How many folders two paths have in common."""
+    return sum(a == b for a, b in zip(one.parent.parts, other.parent.parts, strict=False))
+
+
+def _refuse(
+    root: Path,
+    series: Sequence[SeriesCase],
+    paths: Mapping[str, Sequence[Path]],
+    modalities: Counter[str],
+    doubtful: Sequence[io.ObjectEntry],
+) -> NoReturn:
+    modality = modalities.most_common(1)[0][0]
+    several = [case for case, each in paths.items() if len(each) > 1]
+    if len(modalities) > 1:
+        counts = ", ".join(f"{n} of {name}" for name, n in modalities.items())
+        reason = (
+            f"{root} holds labelled series of several modalities ({counts}), and a model learns from one kind of "
+            f"image: say which, as in --read modality={modality}."
+        )
+    elif several:
+        reason = f"In {root}, the series of {listed(several)} have more than one SEG or RTSTRUCT."
+    else:
+        names = listed([str(label.path.relative_to(root)) for label in doubtful])
+        reason = f"In {root}, {names} could belong to more than one image series."
+    used: set[Path] = set()
+    cases, others = list[Case](), list[Case]()
+    for each in series:
+        first, *rest = (_case(each, path) for path in paths[each.id])
+        is_row = each.entry.modality == modality and not used & set(paths[each.id])
+        used |= set(paths[each.id]) if is_row else set()
+        (cases if is_row else others).append(first)
+        others += rest
+    refuse(reason, root, cases, others, (modality or "image",))
+
+
+def _notes(
+    series: Sequence[SeriesCase], rest: Sequence[io.SeriesEntry], modality: str, homeless: Sequence[io.ObjectEntry]
+) -> tuple[str, ...]:
+    n_patients = len({case.group for case in series})
+    notes = [f"{len(series)} series with labels are of {n_patients} patients; those of one patient stay in one fold."]
+    others = Counter(entry.modality or "unknown" for entry in rest if entry.modality != modality)
+    if others:
+        counts = ", ".join(f"{n} of {name}" for name, n in others.items())
+        notes.append(f"Series without labels, of another modality, are not used: {counts}.")
+    if homeless:
+        names = listed([label.path.name for label in homeless])
+        notes.append(f"{len(homeless)} SEG or RTSTRUCT files belong to no series here and are not used: {names}.")
+    return tuple(notes)
