@@ -5,6 +5,7 @@ int16 where that loses nothing, else int32 for whole numbers and float32. Nothin
 are, and in which order, was settled before.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,6 +152,6 @@ def _ratio(header: Dataset) -> str:
 
 def _is_number(word: str) -> bool:
     try:
-        return np.isfinite(float(word)).item()
+        return math.isfinite(float(word))
     except ValueError:
         return False

@@ -14,9 +14,10 @@ from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io.dicom.assemble import assemble
 from medseg.io.dicom.find import Frame, find_images, text
 from medseg.io.dicom.frames import split_all
-from medseg.io.dicom.group import choose_stack, of_series
+from medseg.io.dicom.group import Stack, choose_stack, of_series
 from medseg.io.dicom.pixels import check_grey
 from medseg.io.dicom.place import PlacedSeries, place
+from medseg.io.dicom.suv import suvs_of_slices
 from medseg.io.options import ReadOptions
 
 __all__ = ["placed", "placed_series", "read", "read_geometry", "read_labels"]
@@ -25,11 +26,12 @@ __all__ = ["placed", "placed_series", "read", "read_geometry", "read_labels"]
 def read(path: Path, options: ReadOptions) -> Volume:
     """The volume of the one series in a folder, a file or an archive, one channel."""
     series = placed_series(path, options)
-    array, notes = assemble(series.files)
+    factors, notes = _suv_factors(series, options)
+    array, further = assemble(series.files, factors)
     if series.interpolation is not None:
         array = series.interpolation.apply(array)
     header = {"modality": text(series.files[0].header, "Modality"), "frames": series.frames}
-    return Volume(array[None], series.grid, Meta("dicom", header=header, warnings=series.notes + notes))
+    return Volume(array[None], series.grid, Meta("dicom", header=header, warnings=series.notes + notes + further))
 
 
 def read_labels(path: Path, options: ReadOptions, image: Path | None = None) -> LabelMap:  # noqa: ARG001  the door's signature
@@ -40,6 +42,16 @@ def read_labels(path: Path, options: ReadOptions, image: Path | None = None) -> 
     """
     find_images(path)  # says what a SEG or RTSTRUCT is
     raise InputError(f"{path} is a DICOM image series; give the label map as NIfTI, NRRD, MetaImage or PNG.")
+
+
+def _suv_factors(series: PlacedSeries, options: ReadOptions) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
+    """What makes PET SUVbw, and a note on it; None where values are taken as they are."""
+    if text(series.files[0].header, "Modality") != "PT":
+        return None, ()
+    if options.pet == "raw":
+        return None, ("PET values were taken as they are, not as SUV.",)
+    factors, note = suvs_of_slices(series.files, Stack(list(series.files)).number)
+    return factors, (note,)
 
 
 def read_geometry(path: Path, options: ReadOptions) -> tuple[Geometry, int]:
