@@ -25,7 +25,7 @@ _B_VALUE, _GRADIENT, _IMAGE_TYPE = "DiffusionBValue", "DiffusionGradientOrientat
 _TELLING = (
     *(_IMAGE_TYPE, "TemporalPositionIdentifier", "TriggerTime", _B_VALUE, "EchoTime", "EchoNumbers", "InversionTime"),
     *("FlipAngle", "NominalPercentageOfCardiacPhase", "FrameReferenceTime", "AcquisitionNumber", "KVP"),
-    *("ComplexImageComponent", "EnergyWindowNumber", "PhaseNumber"),
+    *("ComplexImageComponent", "EnergyWindowNumber", "PhaseNumber", "DimensionIndexValues"),
 )
 """What differs between the volumes of a 4-D series, the most telling first."""
 
