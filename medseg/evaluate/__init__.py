@@ -10,7 +10,7 @@ from types import ModuleType
 
 from medseg.core.labels import Labels
 from medseg.evaluate._run import Judged, evaluate, run, run_pairs
-from medseg.evaluate.catalogue import DEFAULT_METRICS, METRICS, Metric
+from medseg.evaluate.catalogue import DEFAULT_METRICS, METRICS, Metric, metric_of
 from medseg.evaluate.evaluation import Evaluation, Failure, check, parse_thresholds
 from medseg.evaluate.options import EvaluateOptions, parse_labels, parse_tolerances
 from medseg.evaluate.pairs import Pair, find_label_maps, match, read_table
@@ -35,6 +35,7 @@ __all__ = [
     "evaluate",
     "find_label_maps",
     "match",
+    "metric_of",
     "parse_labels",
     "parse_thresholds",
     "parse_tolerances",

@@ -279,7 +279,7 @@ def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: Evaluat
         for facts in measured
         if facts.grid is not None and min(tolerances, default=0.0) < _largest_spacing_mm(facts.grid) / 2
     ]
-    if coarse and tolerances and "nsd" in options.metrics:
+    if coarse and tolerances and any(m.distance and m.distance.figure == "nsd" for m in options.measured):
         warnings.append(
             f"The tolerance of NSD, {min(tolerances):g} mm, is below half the voxel spacing of {len(coarse)} of "
             f"{len(measured)} cases ({listed(sorted(coarse, key=natural_key), 3)}): there NSD measures the grid rather "

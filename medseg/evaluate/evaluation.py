@@ -17,7 +17,7 @@ from typing import Any
 from medseg._version import __version__
 from medseg.core.errors import UsageError
 from medseg.core.labels import Labels
-from medseg.evaluate.catalogue import METRICS
+from medseg.evaluate.catalogue import METRICS, Metric, metric_of
 from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.score import Facts, Row, rows_of
 from medseg.evaluate.summary import Figure, Summary, summarise
@@ -147,20 +147,34 @@ def parse_thresholds(texts: Iterable[str]) -> dict[str, float]:
     Raises:
         UsageError: Not METRIC=NUMBER, or a metric that has no headline figure.
     """
-    headlines = {name: name for name, metric in METRICS.items() if metric.is_headline}
-    known = {**{name.removesuffix("_mm"): name for name in headlines}, **headlines}
     thresholds = {}
     for text in texts:
         name, _, number = text.partition("=")
-        if name not in known:
-            nearest = get_close_matches(name, known, 1, 0.5)
-            hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
-            raise UsageError(f"'{name}' is no headline figure.{hint} These are: {', '.join(headlines)}.")
+        metric = _headline(name)
         try:
-            thresholds[known[name]] = float(number)
+            thresholds[metric.name] = float(number)
         except ValueError:
             raise UsageError(f"A threshold is METRIC=NUMBER, as in dice=0.85, not '{text}'.") from None
     return thresholds
+
+
+def _headline(name: str) -> Metric:
+    """The metric that a name means, its unit left out or not, if a set of cases has one figure of it.
+
+    Raises:
+        UsageError: It has none.
+    """
+    headlines = [each for each, metric in METRICS.items() if metric.is_headline]
+    for candidate in (name, f"{name}_mm"):
+        try:
+            metric = metric_of(candidate)
+        except UsageError:
+            continue
+        if metric.is_headline:
+            return metric
+    nearest = get_close_matches(name, [*headlines, *(each.removesuffix("_mm") for each in headlines)], 1, 0.5)
+    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    raise UsageError(f"'{name}' is no headline figure.{hint} These are: {', '.join(headlines)}.")
 
 
 def check(evaluation: Evaluation, thresholds: Mapping[str, float]) -> tuple[str, ...]:
@@ -171,15 +185,17 @@ def check(evaluation: Evaluation, thresholds: Mapping[str, float]) -> tuple[str,
     """
     unmet = []
     for name, threshold in thresholds.items():
-        if name not in METRICS or (name not in evaluation.headline and name not in evaluation.options.metrics):
-            measured = ", ".join(name for name in evaluation.options.metrics if METRICS[name].is_headline)
+        if name not in evaluation.headline and name not in evaluation.options.metrics:
+            measured = ", ".join(metric.name for metric in evaluation.options.measured if metric.is_headline)
             raise UsageError(f"'{name}' was not measured, so it has no threshold to meet; measured are {measured}.")
-        metric, value = METRICS[name], evaluation.headline.get(name)
+        metric, value = metric_of(name), evaluation.headline.get(name)
         if value is None:
-            unmet.append(f"{metric.title} has no value in any case; it should be at least {threshold:g}.")
-        elif metric.worst == "diagonal" and value > threshold:
-            unmet.append(f"{metric.title} is {value:.4g} mm, above {threshold:g} mm.")
-        elif metric.worst != "diagonal" and value < threshold:
+            bound = "at least" if metric.larger_is_better else "at most"
+            unmet.append(f"{metric.title} has no value in any case; it should be {bound} {threshold:g}.")
+        elif not metric.larger_is_better and value > threshold:
+            unit = f" {metric.unit}" if metric.unit else ""
+            unmet.append(f"{metric.title} is {value:.4g}{unit}, above {threshold:g}{unit}.")
+        elif metric.larger_is_better and value < threshold:
             unmet.append(f"{metric.title} is {value:.4f}, below {threshold:g}.")
     return tuple(unmet)
 

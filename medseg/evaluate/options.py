@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import isfinite
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from medseg.core.errors import UsageError
 from medseg.core.labels import Labels
-from medseg.evaluate.catalogue import DEFAULT_METRICS, chosen
+from medseg.evaluate.catalogue import DEFAULT_METRICS, LESIONS, Metric, chosen, metric_of, of_boundary
 from medseg.io import ReadOptions
+from medseg.metrics.conventions import BoundaryName
+from medseg.metrics.lesions import CONNECTIVITIES
 
 __all__ = ["EvaluateOptions", "parse_labels", "parse_tolerances"]
 
@@ -24,7 +26,11 @@ class EvaluateOptions:
         labels: Names of the labels and regions to judge; empty: all.
         tolerance_mm: How far apart boundaries may lie to agree, for NSD.
         tolerances_mm: The same for single labels, by name.
+        boundary: The elements between which distances are measured: medseg's "faces", DeepMind's "surfels", or the
+            "voxels" of MONAI and MedPy. Figures of another kind have another name.
         hd95_definition: The larger of the two directed percentiles ("max"), or that of both sets as one ("pooled").
+        lesions: Also count and match lesions one by one.
+        connectivity: Neighbours of a voxel in a lesion: 6, 18 or 26.
         jobs: Processes that compare cases; 1 compares them in this one.
         max_memory_bytes: So much memory may the processes take together; None: no limit.
         seed: Of the bootstrap intervals.
@@ -39,7 +45,10 @@ class EvaluateOptions:
     labels: tuple[str, ...] = ()
     tolerance_mm: float = 1.0
     tolerances_mm: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    boundary: BoundaryName = "faces"
     hd95_definition: Literal["max", "pooled"] = "max"
+    lesions: bool = False
+    connectivity: int = 26
     jobs: int = 1
     max_memory_bytes: int | None = None
     seed: int = 0
@@ -49,11 +58,11 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if self.hd95_definition not in ("max", "pooled"):
             raise UsageError(f"HD95 is defined by 'max' or 'pooled', not by '{self.hd95_definition}'.")
-        metrics = chosen(self.metrics)
-        if self.hd95_definition == "pooled":
-            # Another number gets another name; the two are never mixed in one column.
-            metrics = chosen("hd95_pooled_mm" if name == "hd95_mm" else name for name in metrics)
-        object.__setattr__(self, "metrics", metrics)
+        if self.boundary not in get_args(BoundaryName):
+            raise UsageError(f"Boundaries are {', '.join(get_args(BoundaryName))}, not '{self.boundary}'.")
+        if self.connectivity not in CONNECTIVITIES:
+            raise UsageError(f"Voxels have 6, 18 or 26 neighbours, not {self.connectivity}.")
+        object.__setattr__(self, "metrics", self._named(chosen(self.metrics)))
         # A plain dict, because a proxy cannot be sent to another process.
         object.__setattr__(self, "tolerances_mm", dict(self.tolerances_mm))
         object.__setattr__(self, "labels", tuple(self.labels))
@@ -64,6 +73,21 @@ class EvaluateOptions:
             raise UsageError(f"At least one process must compare the cases; jobs is {self.jobs}.")
         if not 0 < self.level < 1:
             raise UsageError(f"The level of an interval lies between 0 and 1, such as 0.95; it is {self.level}.")
+
+    def _named(self, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        """Another number gets another name, so that two conventions never meet in one column."""
+        if self.lesions:
+            metrics = (*metrics, *LESIONS)
+        if self.hd95_definition == "pooled":
+            metrics = tuple("hd95_pooled_mm" if name == "hd95_mm" else name for name in metrics)
+        if self.boundary != "faces":
+            metrics = tuple(of_boundary(metric_of(name), self.boundary).name for name in metrics)
+        return chosen(metrics)
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """The metrics, as the catalogue has them."""
+        return tuple(metric_of(name) for name in self.metrics)
 
     def tolerance_of(self, label: str) -> float:
         """The tolerance in mm for a label or region."""
@@ -86,8 +110,9 @@ class EvaluateOptions:
         """What shaped the numbers, for summary.json."""
         return {
             "metrics": list(self.metrics),
-            "boundary": "faces",
+            "boundary": self.boundary,
             "hd95_definition": self.hd95_definition,
+            "connectivity": self.connectivity,
             "tolerance_mm": self.tolerance_mm,
             "tolerances_mm": dict(self.tolerances_mm),
             "level": self.level,

@@ -15,24 +15,22 @@ import os
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from typing import Literal, TypeVar
-
-import numpy as np
 
 from medseg import io
 from medseg.core.errors import InputError, MedsegError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
-from medseg.evaluate.catalogue import METRICS, Metric
+from medseg.evaluate.catalogue import Metric
+from medseg.evaluate.engine import Curve, Engine
 from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.pairs import Pair, Source
-from medseg.metrics import Boundary, Confusion, Overlap, boundary_of, boxes_of, confusion, surface_distances
-from medseg.metrics.boundary import Box, union
+from medseg.metrics import Confusion, Overlap, confusion
 
-__all__ = ["STATUSES", "Facts", "Row", "Status", "measure", "rows_of", "unknown_values"]
+__all__ = ["STATUSES", "Facts", "Row", "Status", "counted_as", "measure", "rows_of", "unknown_values"]
 
 Status = Literal["ok", "both_empty", "missed", "false_alarm", "not_annotated", "missing", "failed", "no_reference"]
 STATUSES: tuple[Status, ...] = (
@@ -89,7 +87,8 @@ class Facts:
         placed: Whether the reference says where its grid lies in space.
         reference_counts: Voxels of each value of the reference, ignored ones left out.
         confusion: The counts of pairs of values; None but for "compared".
-        distances: By label: the metrics of the boundaries, where both sides have the label.
+        figures: By label: the metrics that need more than counts, where they are defined.
+        curves: By label: the reliability curve, where probabilities were saved.
         notes: What the user should know: one sentence each.
     """
 
@@ -101,12 +100,13 @@ class Facts:
     placed: bool = True
     reference_counts: Mapping[int, int] = field(default_factory=dict)
     confusion: Confusion | None = None
-    distances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def failed(self, reason: str) -> "Facts":
         """These facts with a prediction that turned out not to be judgeable."""
-        return replace(self, outcome="failed", reason=reason, confusion=None, distances={})
+        return replace(self, outcome="failed", reason=reason, confusion=None, figures={})
 
 
 def measure(pair: Pair, labels: Labels | None, options: EvaluateOptions) -> Facts:
@@ -146,10 +146,10 @@ def rows_of(facts: Facts, labels: Labels, options: EvaluateOptions) -> list[Row]
     rows: list[Row] = []
     for name in options.select(labels):
         status, values = _judge(facts, name, labels.values[name])
-        for metric in (METRICS[metric_name] for metric_name in options.metrics):
-            value = values.get(metric.name)
+        for metric in options.measured:
+            value = values.get(metric.name, _where_empty(metric, status))
             value = None if value is None or not isfinite(value) else float(value)
-            counted = _counted(metric, status, value, facts.grid)
+            counted = counted_as(metric, status, value, facts.grid)
             rows.append(Row(facts.pair.case, name, metric.name, value, metric.unit, status, counted, facts.pair.group))
     return rows
 
@@ -166,15 +166,22 @@ def _judge(facts: Facts, name: str, numbers: Collection[int]) -> tuple[Status, d
         return ("missing" if facts.outcome == "missing" else "failed"), {"reference_ml": in_reference * voxel_ml}
     overlap = facts.confusion.overlap(numbers)
     values = _overlap_values(overlap, voxel_ml)
+    values |= facts.figures.get(name, {})
     if overlap.n_reference and overlap.n_predicted:
-        return "ok", {**values, **facts.distances.get(name, {})}
+        return "ok", values
     if not overlap.n_reference and not overlap.n_predicted:
         return "both_empty", values
-    # Nothing of a boundary is near to nothing: 0 by the formula of NSD, while a distance to nothing does not exist.
-    return ("missed" if overlap.n_reference else "false_alarm"), {**values, "nsd": 0.0}
+    return ("missed" if overlap.n_reference else "false_alarm"), values
 
 
-def _counted(metric: Metric, status: Status, value: float | None, grid: Geometry | None) -> float | None:
+def _where_empty(metric: Metric, status: Status) -> float | None:
+    """The raw value of a metric that could not be measured because a side lacks the label, if it has one."""
+    if status == "both_empty":
+        return metric.neither
+    return metric.one_empty if status in ("missed", "false_alarm") else None
+
+
+def counted_as(metric: Metric, status: Status, value: float | None, grid: Geometry | None) -> float | None:
     """What a row counts as in the mean over all cases: its value where it has one, else the contract's."""
     if status in ("no_reference", "not_annotated"):
         return None
@@ -221,16 +228,17 @@ def _compare(
             f"The prediction holds the value {ignore} ({counted.predicted_counts[ignore]} voxels), which means "
             "'ignore' and may stand in references only."
         )
-    distances: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, float]] = {}
+    curves: Mapping[str, Curve] = {}
     notes = _undeclared(counted.reference_counts, labels)
-    if any(METRICS[name].is_distance for name in options.metrics):
-        in_both = counted.reference_counts.keys() & counted.predicted_counts.keys()
-        named = labels or Labels.from_values(in_both)
-        engine = _Engine(reference, predicted, ignore, options.metrics)
+    beyond = [metric for metric in options.measured if metric.needs != "counts"]
+    if beyond:
+        present = counted.reference_counts.keys() | counted.predicted_counts.keys()
+        named = labels or Labels.from_values(present)
+        engine = Engine(reference, predicted, beyond, ignore, options.connectivity)
         for name in named.names if labels is None else options.select(named):
-            overlap = counted.overlap(named.values[name])
-            if overlap.n_reference and overlap.n_predicted:
-                distances[name] = engine.distances(named.values[name], options.tolerance_of(name))
+            figures[name] = engine.figures(name, named.values[name], options.tolerance_of(name))
+        curves = engine.curves
         if engine.n_dropped:
             notes += (f"{engine.n_dropped} boundary elements touch voxels to ignore and were left out.",)
     return replace(
@@ -239,45 +247,10 @@ def _compare(
         reason="",
         reference_counts=counted.reference_counts,
         confusion=counted,
-        distances=distances,
+        figures=figures,
+        curves=curves,
         notes=notes,
     )
-
-
-class _Engine:
-    """Boundaries of labels and regions of one pair: the boxes of all labels are found once."""
-
-    def __init__(self, reference: LabelMap, predicted: LabelMap, ignore: int | None, metrics: Collection[str]) -> None:
-        self._maps = (reference.array, predicted.array)
-        self._grid = reference.geometry
-        self._metrics = metrics
-        self._boxes = tuple(boxes_of(array) for array in self._maps)
-        self._ignored = None if ignore is None else np.asarray(reference.array == ignore)
-        if self._ignored is not None and not self._ignored.any():
-            self._ignored = None
-        self.n_dropped = 0
-
-    def distances(self, values: Collection[int], tolerance_mm: float) -> dict[str, float]:
-        found = surface_distances(self._boundary(0, values), self._boundary(1, values))
-        self.n_dropped += found.n_dropped
-        read: Mapping[str, Callable[[], float]] = {
-            "hd_mm": lambda: found.hd_mm,
-            "hd95_mm": found.hd95_mm,
-            # The one figure that must sort anew: only where it is asked for.
-            "hd95_pooled_mm": lambda: found.hd95_mm(pooled=True),
-            "assd_mm": lambda: found.assd_mm,
-            "masd_mm": lambda: found.masd_mm,
-            "nsd": lambda: found.nsd(tolerance_mm) if found.defined else nan,
-        }
-        return {name: read[name]() for name in self._metrics if name in read}
-
-    def _boundary(self, side: int, values: Collection[int]) -> Boundary:
-        array = self._maps[side]
-        box: Box = union([self._boxes[side][value] for value in values if value in self._boxes[side]])
-        inside = array[box]
-        mask = inside == next(iter(values)) if len(values) == 1 else np.isin(inside, list(values))
-        start = (box[0].start, box[1].start, box[2].start)
-        return boundary_of(np.asarray(mask), self._grid, start=start, ignored=self._ignored)
 
 
 def _read(source: Source, options: EvaluateOptions) -> LabelMap:

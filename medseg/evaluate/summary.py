@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medseg.evaluate.catalogue import METRICS
+from medseg.evaluate.catalogue import metric_of
 from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.score import STATUSES, Row, Status
 from medseg.metrics import Description, describe
@@ -63,7 +63,7 @@ def summarise(rows: Sequence[Row], options: EvaluateOptions) -> Summary:
         for label in labels
     }
     statuses = {label: _statuses(cells[label, options.metrics[0]]) for label in labels}
-    headlines = [name for name in options.metrics if METRICS[name].is_headline]
+    headlines = [metric.name for metric in options.measured if metric.is_headline]
     return Summary(
         figures,
         statuses,
@@ -80,7 +80,7 @@ def _figure(rows: Sequence[Row], options: EvaluateOptions) -> Figure:
         describe(
             [value for value, _ in counted],
             groups=[group for _, group in counted],
-            bounds=METRICS[rows[0].metric].bounds,
+            bounds=metric_of(rows[0].metric).bounds,
             level=options.level,
             seed=options.seed,
         ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from medseg.core.errors import UsageError
-from medseg.evaluate.catalogue import METRICS
+from medseg.evaluate.catalogue import metric_of
 from medseg.evaluate.evaluation import Evaluation
 from medseg.evaluate.score import STATUSES
 
@@ -74,7 +74,7 @@ def _failures(evaluation: Evaluation) -> Table:
 def _scores(evaluation: Evaluation) -> Table:
     """Two rows a label, the mean of all cases above that of those found; a column a metric that has a headline."""
     summary = evaluation.summary
-    metrics = [name for name in evaluation.options.metrics if METRICS[name].is_headline or name in _SHOWN_TOO]
+    metrics = [each.name for each in evaluation.options.measured if each.is_headline or each.name in _SHOWN_TOO]
     rows = []
     for label, figures in summary.figures.items():
         shown = [figures[name] for name in metrics]
@@ -102,7 +102,7 @@ def _score_notes(evaluation: Evaluation) -> tuple[str, ...]:
         "all: a miss, a false alarm and a missing or failed prediction count as the worst value; absent in both counts "
         "as perfect. found: cases in which both sides have the label.",
     ]
-    if any(METRICS[name].worst == "diagonal" for name in evaluation.options.metrics):
+    if any(metric.worst == "diagonal" for metric in evaluation.options.measured):
         notes.append(
             "The worst distance is the image's diagonal, so the mean of a distance in all grows with the field of view."
         )
@@ -120,12 +120,12 @@ def _statuses(evaluation: Evaluation) -> Table:
 
 
 def _title(name: str) -> str:
-    metric = METRICS[name]
+    metric = metric_of(name)
     return f"{metric.title} [{metric.unit}]" if metric.unit else metric.title
 
 
 def _number(value: float | None, name: str) -> str:
-    return _NONE if value is None else f"{value:.{_DECIMALS[METRICS[name].unit]}f}"
+    return _NONE if value is None else f"{value:.{_DECIMALS[metric_of(name).unit]}f}"
 
 
 def _text(table: Table) -> str:

@@ -43,9 +43,6 @@ __all__ = [
 CONNECTIVITIES: Mapping[int, int] = MappingProxyType({6: 1, 18: 2, 26: 3})
 """How many neighbours a voxel has → across how many axes at once two voxels may touch."""
 
-Boundaries = Callable[[NDArray[np.bool_], Geometry, tuple[int, int, int]], Boundary]
-"""A mask in its box, the grid, and where the box starts → the elements of its boundary."""
-
 
 @dataclass(frozen=True, eq=False)
 class Lesions:
@@ -239,15 +236,15 @@ def lesion_wise(
     grid: Geometry,
     rule: LesionWiseRule,
     *,
-    boundaries: Boundaries | None = None,
+    boundary_of: Callable[..., Boundary] = boundary_of,
 ) -> LesionWise:
     """Lesion-wise Dice and HD95 of two masks (i, j, k) of one grid by the rule of a BraTS 2023 sub-challenge.
 
     Components of the dilated reference, restricted to the reference, are its lesions; a lesion is compared with the
     union of all predicted components (26 neighbours) that touch it once it is dilated again. The challenge measures
-    HD95 with DeepMind's elements; `boundaries` says which are taken here (medseg's faces by default).
+    HD95 with DeepMind's elements; `boundary_of` says which are taken here (medseg's faces by default).
     """
-    measure = _Pairwise(grid, boundaries or _faces)
+    measure = _Pairwise(grid, boundary_of)
     ours, theirs = lesions_of(predicted), _merged(reference, rule.dilations)
     touched: set[int] = set()
     dice, hd95, n_missed, n_reference = 0.0, 0.0, 0, 0
@@ -278,8 +275,8 @@ def lesion_wise(
 class _Pairwise:
     """Dice and HD95 of one lesion against some predicted components."""
 
-    def __init__(self, grid: Geometry, boundaries: Boundaries) -> None:
-        self._grid, self._boundaries = grid, boundaries
+    def __init__(self, grid: Geometry, boundary_of: Callable[..., Boundary]) -> None:
+        self._grid, self._boundary_of = grid, boundary_of
 
     def __call__(
         self, lesion: NDArray[np.bool_], box: Box, ours: Lesions, touching: NDArray[np.integer]
@@ -293,7 +290,7 @@ class _Pairwise:
         return dice, found.hd95_mm()
 
     def _boundary(self, mask: NDArray[np.bool_], box: Box) -> Boundary:
-        return self._boundaries(mask, self._grid, (box[0].start, box[1].start, box[2].start))
+        return self._boundary_of(mask, self._grid, start=(box[0].start, box[1].start, box[2].start))
 
 
 def _merged(mask: NDArray[np.bool_], dilations: int) -> Lesions:
@@ -345,10 +342,6 @@ def _placed(mask: NDArray[np.bool_], box: Box, into: Box) -> NDArray[np.bool_]:
     whole = np.zeros([side.stop - side.start for side in into], np.bool_)
     whole[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, into, strict=True))] = mask
     return whole
-
-
-def _faces(mask: NDArray[np.bool_], grid: Geometry, start: tuple[int, int, int]) -> Boundary:
-    return boundary_of(mask, grid, start=start)
 
 
 def _ratio(part: float, whole: float, *, otherwise: float = nan) -> float:

@@ -21,7 +21,7 @@ from tests.strategies import label_maps
 
 GRID = Geometry.from_spacing((4, 4, 4), (1, 1, 2))
 LIVER = Labels({"liver": (1,)})
-EVERYTHING = EvaluateOptions(metrics=("all",), tolerance_mm=0.8)
+EVERYTHING = EvaluateOptions(metrics=tuple(METRICS), tolerance_mm=0.8)
 
 
 def label_map(*voxels, value=1, grid=GRID, meta=None):
@@ -149,7 +149,7 @@ def test_a_picture_without_a_place_is_compared_by_its_shape():
     unplaced = label_map((1, 1, 0), grid=Geometry((4, 4, 1), np.eye(4)), meta=Meta("png", placed=False))
     facts = measure(Pair("a", unplaced, label_map((1, 2, 0), grid=flat)), LIVER, EvaluateOptions())
     assert facts.outcome == "compared"
-    assert facts.distances["liver"]["hd_mm"] == pytest.approx(0.5)
+    assert facts.figures["liver"]["hd_mm"] == pytest.approx(0.5)
 
 
 def test_values_that_nothing_declares_are_named_with_their_count():
@@ -195,5 +195,5 @@ def test_two_voxels_in_a_sheared_grid_are_as_far_apart_as_the_affine_says():
         Pair("a", label_map((1, 1, 2), grid=grid), label_map((1, 1, 1), grid=grid)), LIVER, EvaluateOptions()
     )
     # One step along k is (0, 1, 1) mm: √2.
-    assert facts.distances["liver"]["hd_mm"] <= sqrt(2) + 1e-9
-    assert facts.distances["liver"]["nsd"] < 1
+    assert facts.figures["liver"]["hd_mm"] <= sqrt(2) + 1e-9
+    assert facts.figures["liver"]["nsd"] < 1
