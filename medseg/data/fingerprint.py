@@ -1,7 +1,8 @@
 """What a data set is like, measured: sizes, spacings, intensities and labels, as one frozen value.
 
 Each case is read once, checked, reduced to `CaseFacts` and forgotten; `combine` makes the `Fingerprint` of them, from
-which the plan follows. Shapes and spacings are those of the closest canonical (RAS) axis order, in voxels and mm.
+which the plan follows. Shapes and spacings are those of the closest canonical (RAS) axis order, in voxels and mm; of
+the upright grid around it, where it leans (gantry tilt).
 Intensities are pooled over cases from seeded samples, so that no case is held and equal data give equal fingerprints,
 in any order.
 """
@@ -21,6 +22,7 @@ from medseg.core.errors import InputError
 from medseg.core.events import CaseFailed, CaseRead, Event, Warned
 from medseg.core.geometry import Voxels
 from medseg.core.labels import Labels, folded, translated, union
+from medseg.core.shear import straightening
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_case
 from medseg.data.checks import constant_channels, count_values
@@ -243,6 +245,8 @@ def measure_case(
     The samples depend on the id, the seed and the voxels alone, not on the order in which cases come.
     """
     grid = image.geometry.reorient(image.geometry.to_canonical)
+    way = straightening(grid)
+    grid = grid if way is None else way.grid  # what a plan is made for is always at right angles
     rng = np.random.default_rng([seed, zlib.crc32(case.encode())])
     labelled = label_map.array != 0
     if ignore is not None:

@@ -41,13 +41,15 @@ def slab_axis(shape: Sequence[int], box: Sequence[int]) -> int:
     return min(range(len(shape)), key=lambda axis: box[axis] / shape[axis])
 
 
-def slab_bytes(shape: Sequence[int], box: Sequence[int], n_classes: int, new_shape: Sequence[int]) -> int:
-    """What `blended_slabs` and `decide` hold at most, in bytes, on the way to a grid of `new_shape`.
+def slab_bytes(
+    shape: Sequence[int], box: Sequence[int], n_classes: int, new_shape: Sequence[int], axis: int | None = None
+) -> int:
+    """What `blended_slabs` and `decide` hold at most, in bytes, on the way to a grid of `new_shape` along `axis`.
 
     Three slabs of `shape` (the open one, the rows handed on, those that wait for their neighbours) and, four times, the
     rows that are resampled at once.
     """
-    axis = slab_axis(shape, box)
+    axis = slab_axis(shape, box) if axis is None else axis
     slab = 4 * (n_classes + 1) * box[axis] * prod(shape) // shape[axis]
     row = 4 * n_classes * prod(new_shape) // new_shape[axis]
     return 3 * slab + 4 * max(row, min(CHUNK_BYTES, row * new_shape[axis]))
@@ -104,7 +106,11 @@ def cropped(slabs: Iterable[Tensor], axis: int, inside: Sequence[slice]) -> Iter
 
 
 def decide(
-    slabs: Iterable[Tensor], axis: int, old_shape: Sequence[int], new_shape: Sequence[int]
+    slabs: Iterable[Tensor],
+    axis: int,
+    old_shape: Sequence[int],
+    new_shape: Sequence[int],
+    placed: NDArray[np.float64] | None = None,
 ) -> NDArray[np.integer[Any]]:
     """The most probable class of each voxel of a grid of `new_shape` over the same extent, edge to edge.
 
@@ -117,6 +123,8 @@ def decide(
         axis: The spatial axis that slabs follow each other on.
         old_shape: Shape of the old grid (i, j, k).
         new_shape: Shape of the new grid (i, j, k).
+        placed: Where the new grid leans in the old one: new voxel indices to old ones, 4×4. Planes slide on each other:
+            along `axis` both grids must have the same extent. None: edge to edge on all axes.
 
     Returns:
         Class indices, (i, j, k) of `new_shape`; uint8, or int32 for more than 256 classes.
@@ -127,7 +135,8 @@ def decide(
     for rows in _resampled_rows(slabs, axis, old_shape[axis], new_shape[axis], plane):
         if classes is None:
             classes = np.empty((new_shape[axis], *plane), np.uint8 if rows.shape[1] <= 256 else np.int32)
-        decided = _most_probable(rows, plane)
+        where = None if placed is None else _in_plane(placed, axis, row, len(rows), plane, rows)
+        decided = _most_probable(rows, plane, where)
         classes[row : row + len(decided)] = decided.cpu().numpy()
         row += len(decided)
     if classes is None or row != new_shape[axis]:
@@ -216,7 +225,25 @@ def _between(held: Tensor, low: NDArray[np.intp], high: NDArray[np.intp], share:
     return torch.lerp(held[torch.from_numpy(low).to(held.device)], held[torch.from_numpy(high).to(held.device)], parts)
 
 
-def _most_probable(rows: Tensor, plane: Sequence[int]) -> Tensor:
+def _in_plane(
+    placed: NDArray[np.float64], axis: int, first: int, n_rows: int, plane: Sequence[int], like: Tensor
+) -> Tensor:
+    """Where voxels of new rows lie in their old planes, (rows, *plane, 2), as `grid_sample` counts: -1…1, x first."""
+    p, q = (a for a in range(3) if a != axis)
+    indices = [
+        torch.arange(first, first + n_rows, dtype=torch.float64).reshape(-1, 1, 1),
+        torch.arange(plane[0], dtype=torch.float64).reshape(1, -1, 1),
+        torch.arange(plane[1], dtype=torch.float64).reshape(1, 1, -1),
+    ]
+    ends = []
+    for side, n_old in ((q, like.shape[3]), (p, like.shape[2])):
+        index = placed[side, 3] + sum(placed[side, a] * along for a, along in zip((axis, p, q), indices, strict=True))
+        # Edges, not centres, lie at -1 and 1.
+        ends.append(((2 * index + 1) / n_old - 1).to(torch.float32))
+    return torch.stack([end.expand(n_rows, *plane) for end in ends], dim=-1).to(like.device)
+
+
+def _most_probable(rows: Tensor, plane: Sequence[int], where: Tensor | None = None) -> Tensor:
     """The class of each voxel of the new plane: (rows, classes, *old plane) to (rows, *plane)."""
     n_classes = rows.shape[1]
     # Some class has at least 1/K everywhere, and interpolation never exceeds the largest value: a class below 1/K on
@@ -224,7 +251,9 @@ def _most_probable(rows: Tensor, plane: Sequence[int]) -> Tensor:
     able = torch.nonzero(rows.amax(dim=(0, 2, 3)) >= 1 / n_classes - _ROUNDING).flatten()
     if len(able) < n_classes:
         rows = rows[:, able]
-    if tuple(rows.shape[2:]) != tuple(plane):
+    if where is not None:
+        rows = functional.grid_sample(rows, where, mode="bilinear", padding_mode="border", align_corners=False)
+    elif tuple(rows.shape[2:]) != tuple(plane):
         rows = functional.interpolate(rows, size=tuple(plane), mode="bilinear", align_corners=False)
     dtype = torch.uint8 if n_classes <= 256 else torch.int32
     return able.to(dtype)[rows.argmax(dim=1)]

@@ -1,9 +1,10 @@
 """A trained network (or several) as a function from a volume to its label map.
 
 The way of a case: `transforms.preprocess` brings it to the plan grid, `windows` cuts it, the networks answer, `blend`
-makes probabilities of the answers and classes of the probabilities on the canonical grid, and flips and permutations,
-which lose nothing, lead back to the native one. Everything that training did to a volume before the network saw it is
-in the plan, so the same happens here. No files: whoever calls has read the volume and writes the result.
+makes probabilities of the answers and classes of the probabilities on the canonical grid (which may lean), and flips
+and permutations, which lose nothing, lead back to the native one. Everything that training did to a volume before the
+network saw it is in the plan, so the same happens here. No files: whoever calls has read the volume and writes the
+result.
 """
 
 import time
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medseg.core.errors import InputError, MachineError, UsageError
+from medseg.core.shear import Straightening
 from medseg.core.volume import LabelMap, Volume
 from medseg.model import load_model
 from medseg.plan.plan import Plan
@@ -167,30 +169,36 @@ class Predictor:
 
     def native_classes(self, prepared: Prepared) -> Classes:
         """Class indices on the native grid, contiguous (i, j, k), of what `preprocess` made of a volume."""
-        classes = self.classes(prepared.array, prepared.canonical.shape)
+        classes = self.classes(prepared.array, prepared.canonical.shape, prepared.straightening)
         return np.ascontiguousarray(prepared.reorientation.inverse.apply(classes))
 
-    def classes(self, array: NDArray[np.float32], shape: Sequence[int] | None = None) -> Classes:
+    def classes(
+        self, array: NDArray[np.float32], shape: Sequence[int] | None = None, straightened: Straightening | None = None
+    ) -> Classes:
         """Class indices (i, j, k) of a preprocessed image.
 
         Args:
             array: The image on the plan grid, (channels, i, j, k); it may be a memory map.
             shape: Shape of a grid over the same extent to answer on; the plan grid's own by default.
+            straightened: How that grid came upright before it was resampled, if it leans.
 
         Raises:
             MachineError: The memory does not suffice.
         """
         padded, inside = pad_to(array, self._box)
-        axis = slab_axis(padded.shape[1:], self._box)
+        shape = array.shape[1:] if shape is None else shape
+        # The planes of a leaning grid slide on each other: only from plane to plane can they be brought back.
+        axis = slab_axis(padded.shape[1:], self._box) if straightened is None else straightened.stack
+        placed = None if straightened is None else _placed(straightened, array.shape[1:])
         with _enough_memory(array.shape[1:]):
-            store = self._store(padded.shape[1:], shape or array.shape[1:])
+            store = self._store(padded.shape[1:], shape, axis)
             image = torch.from_numpy(padded if padded.flags.writeable else padded.copy()).to(self.device)
             self._choose(image)
             with torch.inference_mode():
                 slabs = blended_slabs(
                     image, self._box, self.overlap, self._probabilities, axis=axis, batch=self._batch, store=store
                 )
-                return decide(cropped(slabs, axis, inside), axis, array.shape[1:], shape or array.shape[1:])
+                return decide(cropped(slabs, axis, inside), axis, array.shape[1:], shape, placed)
 
     @property
     def _batch(self) -> int:
@@ -237,9 +245,9 @@ class Predictor:
         self._place(fastest(self._options, run, self.device))
         self._settled = True
 
-    def _store(self, shape: Sequence[int], new_shape: Sequence[int]) -> torch.device:
+    def _store(self, shape: Sequence[int], new_shape: Sequence[int], axis: int) -> torch.device:
         """Where slabs of a volume of `shape` are kept: on the device if they take at most half of what is free."""
-        needed = slab_bytes(shape, self._box, self.plan.network.n_classes, new_shape)
+        needed = slab_bytes(shape, self._box, self.plan.network.n_classes, new_shape, axis)
         if self._max_memory is not None and needed > self._max_memory:
             raise MachineError(
                 f"Blending a volume of {' × '.join(map(str, shape))} voxels in {self.plan.network.n_classes} classes "
@@ -255,6 +263,15 @@ def _views(plan: Plan) -> list[tuple[int, ...]]:
     """The axes of a batch that are flipped in each view: every subset of those that training mirrored."""
     axes = [2 + plan.network_axes.index(axis) for axis in plan.mirror_axes if axis in plan.network_axes]
     return [view for n in range(len(axes) + 1) for view in combinations(axes, n)]
+
+
+def _placed(straightened: Straightening, plan_shape: Sequence[int]) -> NDArray[np.float64]:
+    """Voxel indices of a leaning grid to those of the plan grid, 4×4: upright, then resampled edge to edge."""
+    resampled = np.eye(4)
+    scale = np.array(plan_shape) / np.array(straightened.grid.shape)
+    resampled[:3, :3] = np.diag(scale)
+    resampled[:3, 3] = (scale - 1) / 2
+    return resampled @ straightened.matrix
 
 
 def _place_warnings(volume: Volume, plan: Plan) -> tuple[str, ...]:

@@ -23,11 +23,16 @@ __all__ = [
     "IGNORED",
     "AxisWeights",
     "axis_weights",
+    "cubic_weights",
+    "found_classes",
+    "mirrored",
     "nearest_weights",
     "resample_axis",
     "resample_classes",
     "resample_image",
     "resample_linear",
+    "shrinking_first",
+    "window",
 ]
 
 IGNORED = 255
@@ -139,7 +144,7 @@ def resample_classes(
     Raises:
         InputError: A value is neither below `n_classes` nor `IGNORED`.
     """
-    boxes = _boxes(classes, n_classes)
+    boxes = found_classes(classes, n_classes)
     if tuple(new_shape) == classes.shape:
         return classes.copy()
     weights = [
@@ -149,9 +154,9 @@ def resample_classes(
     largest_share = np.zeros(new_shape, np.float32)
     result = np.zeros(new_shape, classes.dtype)
     for value, box in boxes:
-        source, target, local = zip(*(_window(*pair) for pair in zip(weights, box, strict=True)), strict=True)
+        source, target, local = zip(*(window(*pair) for pair in zip(weights, box, strict=True)), strict=True)
         share = (classes[source] == value).astype(np.float32)
-        for axis in _shrinking_first(classes.shape, new_shape):
+        for axis in shrinking_first(classes.shape, new_shape):
             share = resample_axis(share, axis, local[axis])
         wins = share > largest_share[target] + np.float32(TIE)
         largest_share[target][wins] = share[wins]
@@ -159,13 +164,13 @@ def resample_classes(
     return result
 
 
-def _shrinking_first(old_shape: Sequence[int], new_shape: Sequence[int]) -> list[int]:
+def shrinking_first(old_shape: Sequence[int], new_shape: Sequence[int]) -> list[int]:
     """All axes, in the order in which passes over them cost least."""
     return sorted(range(len(new_shape)), key=lambda axis: new_shape[axis] / old_shape[axis])
 
 
 def _changed(old_shape: Sequence[int], new_shape: Sequence[int]) -> list[int]:
-    return [axis for axis in _shrinking_first(old_shape, new_shape) if old_shape[axis] != new_shape[axis]]
+    return [axis for axis in shrinking_first(old_shape, new_shape) if old_shape[axis] != new_shape[axis]]
 
 
 def _positions(n_old: int, n_new: int) -> NDArray[np.float64]:
@@ -194,25 +199,25 @@ def _cubic(channel: NDArray[np.float32], axis: int, n_new: int) -> NDArray[np.fl
     column = [1] * channel.ndim
     column[axis] = -1
     out = np.zeros([n_new if a == axis else n for a, n in enumerate(channel.shape)], np.float32)
-    for tap, weight in enumerate(_spline_weights(fraction), start=-1):
-        term = np.take(coefficients, _mirrored(index + tap, n_old), axis=axis)
+    for tap, weight in enumerate(cubic_weights(fraction), start=-1):
+        term = np.take(coefficients, mirrored(index + tap, n_old), axis=axis)
         term *= weight.astype(np.float32).reshape(column)
         out += term
     return out
 
 
-def _spline_weights(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def cubic_weights(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     """The cubic B-spline at distances 1 + t, t, 1 - t and 2 - t, for t in [0, 1): the weights of four neighbours."""
     return (1 - t) ** 3 / 6, 2 / 3 - t**2 + t**3 / 2, 2 / 3 - (1 - t) ** 2 + (1 - t) ** 3 / 2, t**3 / 6
 
 
-def _mirrored(index: NDArray[np.intp], n: int) -> NDArray[np.intp]:
+def mirrored(index: NDArray[np.intp], n: int) -> NDArray[np.intp]:
     """Indices outside 0…n-1 reflected about the outermost voxels, as the prefilter assumes."""
     index = np.abs(index) % (2 * n - 2)
     return np.minimum(index, 2 * n - 2 - index)
 
 
-def _boxes(classes: NDArray[Any], n_classes: int) -> list[tuple[int, tuple[slice, ...]]]:
+def found_classes(classes: NDArray[Any], n_classes: int) -> list[tuple[int, tuple[slice, ...]]]:
     """The classes that occur, ascending, each with its bounding box; background comes first, with everything."""
     from scipy import ndimage  # see `_cubic`
 
@@ -227,7 +232,7 @@ def _boxes(classes: NDArray[Any], n_classes: int) -> list[tuple[int, tuple[slice
     return [(0, whole), *found]
 
 
-def _window(weights: AxisWeights, box: slice) -> tuple[slice, slice, AxisWeights]:
+def window(weights: AxisWeights, box: slice) -> tuple[slice, slice, AxisWeights]:
     """What one axis needs for a structure inside `box`: old voxels to read, new ones it may reach, their weights.
 
     The old ones are the box with a margin of one voxel, so that its edge is mixed with what lies beyond.

@@ -2,8 +2,9 @@
 
 Three steps, as nnU-Net orders them: reorient to the closest canonical (RAS) axes, which loses nothing; normalise each
 channel on its own voxels, so that the statistics do not depend on the plan's spacing and outliers are clipped before a
-spline could ring at them; resample to the plan grid, within each channel's range. Pure functions of values: no files,
-no names of labels, no network. Pictures without a place in space are volumes of one slice (k = 1) and go the same way.
+spline could ring at them; resample to the plan grid, within each channel's range. A grid that leans (gantry tilt) is
+straightened before it is resampled: the plan grid is always at right angles. Pure functions of values: no files, no
+names of labels, no network. Pictures without a place in space are volumes of one slice (k = 1) and go the same way.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry, Reorientation
+from medseg.core.shear import Straightening, straightening
 from medseg.core.volume import Volume
 from medseg.transforms.grid import resample_classes, resample_image
 from medseg.transforms.intensity import normalise
-from medseg.transforms.preprocessing import Preprocessing
+from medseg.transforms.preprocessing import ChannelNormalisation, Preprocessing
+from medseg.transforms.shear import straighten_classes, straighten_image
 
 __all__ = ["PlanGrid", "Prepared", "plan_grid", "preprocess", "preprocess_labels"]
 
@@ -30,12 +33,14 @@ class PlanGrid:
         native: The grid of the file.
         reorientation: From the native to the canonical axes.
         canonical: The native voxels along canonical axes.
-        grid: The plan grid: the canonical one resampled to the plan's spacing, edge to edge.
+        straightening: From the canonical grid to an upright one around it; None where it is at right angles.
+        grid: The plan grid: the canonical (or upright) one resampled to the plan's spacing, edge to edge.
     """
 
     native: Geometry
     reorientation: Reorientation
     canonical: Geometry
+    straightening: Straightening | None
     grid: Geometry
 
 
@@ -43,7 +48,7 @@ class PlanGrid:
 class Prepared:
     """A volume as the network sees it: `array` float32 (channels, i, j, k), C-contiguous, on the plan grid `grid`.
 
-    `native`, `canonical` and `reorientation` are those of `PlanGrid`: they lead a prediction back.
+    `native`, `canonical`, `reorientation` and `straightening` are those of `PlanGrid`: they lead a prediction back.
     """
 
     array: NDArray[np.float32]
@@ -51,33 +56,45 @@ class Prepared:
     native: Geometry
     canonical: Geometry
     reorientation: Reorientation
+    straightening: Straightening | None = None
 
 
 def plan_grid(native: Geometry, how: Preprocessing) -> PlanGrid:
-    """Where a case on the grid `native` goes; needs no voxels."""
+    """Where a case on the grid `native` goes; needs no voxels.
+
+    Raises:
+        InputError: The axes of the grid lean too far to be a stack of slices.
+    """
     reorientation = native.to_canonical
     canonical = native.reorient(reorientation)
-    spacing_mm = [own if new is None else new for own, new in zip(canonical.spacing_mm, how.spacing_mm, strict=True)]
-    return PlanGrid(native, reorientation, canonical, canonical.resampled(spacing_mm))
+    way = straightening(canonical)
+    upright = canonical if way is None else way.grid
+    spacing_mm = [own if new is None else new for own, new in zip(upright.spacing_mm, how.spacing_mm, strict=True)]
+    return PlanGrid(native, reorientation, canonical, way, upright.resampled(spacing_mm))
 
 
 def preprocess(volume: Volume, how: Preprocessing) -> Prepared:
     """A volume on its plan grid, normalised. The volume is left as it is.
 
     Raises:
-        InputError: The volume has another number of channels than `how`.
+        InputError: The volume has another number of channels than `how`, or axes that lean too far.
     """
     way = plan_grid(volume.geometry, how)
     normalised = normalise(way.reorientation.apply(volume.array), how.normalisation)
+    if way.straightening is not None:
+        # After the normalisation, so that the empty corners have no part in any statistics.
+        outside = [_outside(channel, one) for channel, one in zip(normalised, how.normalisation, strict=True)]
+        normalised = straighten_image(normalised, way.straightening, outside, how.thick_axis)
     array = resample_image(normalised, way.grid.shape, how.thick_axis)
-    return Prepared(array, way.grid, way.native, way.canonical, way.reorientation)
+    return Prepared(array, way.grid, way.native, way.canonical, way.reorientation, way.straightening)
 
 
 def preprocess_labels(classes: NDArray[Any], native: Geometry, how: Preprocessing, n_classes: int) -> NDArray[Any]:
     """Class indices (i, j, k) of the native grid on the plan grid, of the same type; voxel for voxel with `preprocess`.
 
     Raises:
-        InputError: The shape is not that of the grid, or a value is neither below `n_classes` nor 255 (ignored).
+        InputError: The shape is not that of the grid, its axes lean too far, or a value is neither below `n_classes`
+            nor 255 (ignored).
     """
     if classes.shape != native.shape:
         raise InputError(
@@ -86,4 +103,11 @@ def preprocess_labels(classes: NDArray[Any], native: Geometry, how: Preprocessin
         )
     way = plan_grid(native, how)
     canonical = np.ascontiguousarray(way.reorientation.apply(classes))
+    if way.straightening is not None:
+        return straighten_classes(canonical, way.straightening, way.grid.shape, n_classes, how.thick_axis)
     return resample_classes(canonical, way.grid.shape, n_classes, how.thick_axis)
+
+
+def _outside(normalised: NDArray[np.float32], how: ChannelNormalisation) -> float:
+    """What a channel is where there is no image: as dark as it gets, or 0 where that is what was cut away."""
+    return 0.0 if how.nonzero else float(normalised.min())

@@ -66,6 +66,16 @@ def test_the_way_a_file_is_oriented_changes_no_shape_and_no_spacing(grid, turn):
     assert other.voxel_ml == pytest.approx(one.voxel_ml)
 
 
+def test_a_tilted_scan_is_measured_as_the_upright_grid_that_a_plan_is_for():
+    """The slices are 5 mm apart along their normal, though 5.2 mm along the table."""
+    affine = np.diag([1.0, 1.0, 5.0, 1.0])
+    affine[1, 2] = 5 * np.tan(np.deg2rad(16.5))
+    found = facts("a", np.zeros((8, 8, 5)), np.ones((8, 8, 5)), Geometry((8, 8, 5), affine))
+    assert found.grid.spacing_mm == pytest.approx((1, 1, 5))
+    assert found.grid.shape == (8, 8 + 6, 5)
+    assert found.voxel_ml == pytest.approx(0.005)
+
+
 def test_medians_and_anisotropy_are_over_cases():
     cases = [
         facts(str(n), np.arange(8 * n), np.ones((2, 4, n)), Geometry.from_spacing((2, 4, n), (1, 0.5, mm)))

@@ -13,7 +13,7 @@ from medseg.core.volume import Meta, Volume
 from medseg.model import ModelInfo, save_model
 from medseg.nn.networks import build
 from medseg.predict import Arithmetic, Predictor
-from medseg.transforms.preprocess import preprocess
+from medseg.transforms.preprocess import plan_grid, preprocess
 from tests.predict.plans import looking_around, small_plan, threshold
 from tests.strategies import ORIENTATIONS, affines, geometries, shapes
 
@@ -30,7 +30,7 @@ def predictor_of(network, arithmetic=STEADY, **plan):
     return Predictor(small_plan(**plan), [network], "cpu", arithmetic=arithmetic)
 
 
-@given(geometries(smallest=1, largest=11, sheared=True), st.integers(0, 9))
+@given(geometries(smallest=1, largest=11), st.integers(0, 9))
 def test_a_threshold_comes_back_voxel_for_voxel_from_any_grid(grid, seed):
     volume = volume_on(grid, seed)
     result = predictor_of(threshold(4.5), patch=(5, 4, 6))(volume)
@@ -93,6 +93,52 @@ def test_a_plane_stays_where_it_is_in_space_through_any_plan_grid(affine, shape,
     clear[tuple(np.nonzero(np.minimum(indices, np.array(shape) - 1 - indices).min(axis=-1) < 4))] = False
     np.testing.assert_array_equal(result.labels.array[clear], distance_mm[clear] > 0)
     assert result.labels.geometry == grid
+
+
+@settings(max_examples=25)
+@given(
+    affine=affines(smallest_mm=0.7, largest_mm=2.0, sheared=True),
+    shape=shapes(14, 18),
+    factor=st.tuples(*[st.sampled_from([0.7, 1.0, 1.4])] * 3),
+    towards=st.tuples(*[st.integers(-3, 3)] * 3).filter(any),
+)
+def test_a_plane_stays_where_it_is_in_space_on_a_leaning_grid_too(affine, shape, factor, towards):
+    """The answer lies on the grid of the file; a lean of the wrong sign or axis would turn the plane."""
+    grid = Geometry(shape, affine)
+    indices = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    normal = np.array(towards) / np.linalg.norm(towards)
+    distance_mm = grid.to_world(indices) @ normal - grid.to_world((np.array(shape) - 1) / 2) @ normal
+    spacing = plan_grid(grid, small_plan().preprocessing).grid.spacing_mm
+    plan_spacing = tuple(s * f for s, f in zip(spacing, factor, strict=True))
+    predictor = predictor_of(threshold(0.0, gain=0.02), patch=(8, 8, 8), spacing_mm=plan_spacing)
+    result = predictor(Volume(distance_mm[None].astype(np.float32), grid))
+    clear = np.abs(distance_mm) > 0.15 * max(plan_spacing)
+    # Near the border splines have nothing to go by.
+    clear[tuple(np.nonzero(np.minimum(indices, np.array(shape) - 1 - indices).min(axis=-1) < 5))] = False
+    np.testing.assert_array_equal(result.labels.array[clear], distance_mm[clear] > 0)
+    assert result.labels.geometry == grid
+
+
+@pytest.mark.parametrize(("slice_axis", "patch"), [(None, (16, 16, 8)), (2, (24, 24))])
+@pytest.mark.parametrize("orientation", ORIENTATIONS[::7])
+@pytest.mark.parametrize("spacing_mm", [(None, None, None), (1.1, 1.1, None), (0.9, 0.9, 1.5)])
+def test_a_ball_comes_back_to_the_slices_of_a_tilted_ct(slice_axis, patch, orientation, spacing_mm):
+    affine = np.diag([0.9, 0.9, 2.0, 1.0])
+    affine[1, 2] = np.tan(np.deg2rad(16.5)) * 2.0
+    grid = Geometry((40, 40, 16), affine).reorient(orientation)
+    indices = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    centre = grid.to_world((np.array(grid.shape) - 1) / 2)
+    ball = np.linalg.norm(grid.to_world(indices) - centre, axis=-1) <= 11
+    # Mixed shares of 0 and 1 are decided at a half; the tissue around it varies, as tissue does.
+    noise = np.random.default_rng(0).normal(0, 0.02, ball.shape)
+    network = threshold(0.5, dimensions=2 if slice_axis == 2 else 3)
+    predictor = predictor_of(network, patch=patch, slice_axis=slice_axis, spacing_mm=spacing_mm)
+    result = predictor(Volume((ball + noise)[None].astype(np.float32), grid))
+    found = result.labels.array == 1
+    assert result.labels.geometry == grid
+    # Measured: 0.999 to 1.000; 0.82 with the lean turned round.
+    assert 2 * (found & ball).sum() / (found.sum() + ball.sum()) > 0.99
+    assert result.volumes_ml["bright"] == pytest.approx(ball.sum() * grid.voxel_volume_ml, rel=0.01)
 
 
 @pytest.mark.parametrize("slice_axis", [0, 1, 2])

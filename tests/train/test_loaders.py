@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,28 @@ def test_training_and_prediction_preprocess_alike(balls, plan, tmp_path):
         np.testing.assert_array_equal(cache.get(case.id).image, image)
         np.testing.assert_array_equal(cache.get(case.id).classes, classes)
         assert set(np.unique(classes)) == {0, 1, 2}
+
+
+def test_a_tilted_scan_too_is_preprocessed_alike_for_training_and_prediction(balls, plan, tmp_path):
+    """The same images and masks on a grid that leans as under a tilted gantry; the plan grid is at right angles."""
+    for folder in ("images", "labels"):
+        for number in range(2):
+            path = balls / folder / f"ball_{number}.nii.gz"
+            thing = io.read(path) if folder == "images" else io.read_labels(path)
+            affine = thing.geometry.affine.copy()
+            affine[:3, 2] += 0.3 * affine[:3, 1]
+            io.write(
+                replace(thing, geometry=Geometry(thing.geometry.shape, affine)), tmp_path / "data" / folder / path.name
+            )
+    dataset, cache, _ = prepare_all(tmp_path / "data", plan, tmp_path / "cache")
+    for case in dataset.cases:
+        volume = io.read(case.images[0])
+        seen = preprocess(volume, plan.preprocessing)
+        assert not volume.geometry.is_orthogonal
+        assert seen.grid.is_orthogonal
+        np.testing.assert_array_equal(cache.get(case.id).image, seen.array)
+        assert cache.get(case.id).classes.shape == seen.grid.shape
+        assert set(np.unique(cache.get(case.id).classes)) == {0, 1, 2}
 
 
 def test_what_is_in_the_cache_is_not_read_again(balls, plan, tmp_path):
