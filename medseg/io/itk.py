@@ -18,6 +18,7 @@ from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io.kinds import kind_of
 from medseg.io.options import ReadOptions, channels_of_volumes
+from medseg.io.segments import composed, reference_grid, segments_in
 from medseg.io.text_headers import TextHeader, check_voxels, read_text_header
 from medseg.io.values import as_image, as_labels, check_real, label_dtype
 
@@ -44,15 +45,31 @@ def read(path: Path, options: ReadOptions) -> Volume:
 
 
 def read_labels(path: Path, options: ReadOptions) -> LabelMap:
-    """The label map in a file; one with several layers or channels is refused."""
+    """The label map in a file, with names and layers where it is a segmentation of Slicer's (.seg.nrrd)."""
     stored, grid, meta = _read_whole(path, options)
-    if stored.shape[0] > 1:
+    texts = read_text_header(path).texts
+    segments = segments_in(texts, str(path))
+    if stored.shape[0] > 1 and not segments:
         raise InputError(
             f"{path} is not one label map: it holds {stored.shape[0]} layers or channels. "
             "Export overlapping segments as one label map (Slicer: 'Export visible segments to labelmap')."
         )
-    array, mended = as_labels(stored[0], str(path))
-    return LabelMap(array, grid, meta=replace(meta, warnings=meta.warnings + mended))
+    layers, mended = as_labels(stored, str(path))
+    array, labels = layers[0], None
+    if segments:
+        array, labels, notes = composed(layers, segments, str(path), options.overlaps)
+        mended += notes
+    whole = reference_grid(texts, grid)
+    if whole is not None:
+        array, grid = _padded(array, *whole), whole[0]
+        mended += ("The segmentation is cut to its segments; it was put back into the grid that it was drawn on.",)
+    return LabelMap(array, grid, labels, replace(meta, warnings=meta.warnings + mended))
+
+
+def _padded(array: NDArray[Any], whole: Geometry, start: tuple[int, int, int]) -> NDArray[Any]:
+    padded = np.zeros(whole.shape, array.dtype)
+    padded[tuple(slice(a, a + n) for a, n in zip(start, array.shape, strict=True))] = array
+    return padded
 
 
 def read_geometry(path: Path, options: ReadOptions) -> tuple[Geometry, int]:
@@ -60,6 +77,8 @@ def read_geometry(path: Path, options: ReadOptions) -> tuple[Geometry, int]:
     header = read_text_header(path)
     reader = _opened(path)
     grid, _ = _place(reader, header, path, options)
+    whole = reference_grid(header.texts, grid)
+    grid = grid if whole is None else whole[0]
     n_volumes = reader.GetSize()[3] if reader.GetDimension() == 4 else 1
     return grid, _n_channels(n_volumes, reader.GetNumberOfComponents(), path, options)
 

@@ -5,9 +5,10 @@ header is read here too: its keys, where its data lie, how many bytes they shoul
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 from medseg.core.errors import InputError
@@ -41,6 +42,7 @@ class TextHeader:
         data_start: The byte at which they begin there.
         n_bytes: How many bytes they are when unpacked; None if the header does not tell.
         packed: Whether they are gzip or zlib; None for encodings that are left to SimpleITK (text, bzip2).
+        texts: The `key:=value` pairs of NRRD, as they are written: free text, or what a program keeps there.
     """
 
     fields: Mapping[str, str]
@@ -49,6 +51,7 @@ class TextHeader:
     data_start: int
     n_bytes: int | None
     packed: bool | None
+    texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def read_text_header(path: Path) -> TextHeader:
@@ -112,6 +115,7 @@ def _meta_image(file: BinaryIO, path: Path) -> TextHeader:
 
 def _nrrd(file: BinaryIO, path: Path) -> TextHeader:
     fields: dict[str, str] = {}
+    texts: dict[str, str] = {}
     _line(file, path)  # NRRD000x
     while (line := _line(file, path, may_end="data file" in fields)) != "":
         if line.startswith("#"):
@@ -119,16 +123,18 @@ def _nrrd(file: BinaryIO, path: Path) -> TextHeader:
         key, mark, value = line.partition(":")
         if not mark:
             raise InputError(f"{path} is not an NRRD file: a line of its header lacks ':'.")
-        if not value.startswith("="):  # key:=value is free text
-            key = key.strip().lower()
-            fields["data file" if key == "datafile" else key] = value.strip()
+        if value.startswith("="):
+            texts[key] = value[1:]
+            continue
+        key = key.strip().lower()
+        fields["data file" if key == "datafile" else key] = value.strip()
     sizes = _sizes(fields.get("sizes"), path)
     data_path = _beside(path, fields["data file"]) if "data file" in fields else path
     data_start = file.tell() if data_path == path else 0
     packed = {"raw": False, "gzip": True, "gz": True}.get(fields.get("encoding", "").lower())
     if any(_number(fields, skip, 0, path) for skip in ("line skip", "lineskip", "byte skip", "byteskip")):
         packed = None
-    return TextHeader(fields, sizes, data_path, data_start, _expected(fields.get("type", ""), sizes, 1), packed)
+    return TextHeader(fields, sizes, data_path, data_start, _expected(fields.get("type", ""), sizes, 1), packed, texts)
 
 
 def _line(file: BinaryIO, path: Path, *, may_end: bool = False) -> str:
