@@ -23,7 +23,7 @@ from medseg.io.dicom.codes import Code, Meaning
 from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
 from medseg.io.dicom.objects import items
 from medseg.io.dicom.onto import Target
-from medseg.io.dicom.seg_pixels import stored_frames
+from medseg.io.dicom.stored import stored_frames
 from medseg.io.options import ReadOptions
 
 __all__ = ["own_grid", "read_seg"]

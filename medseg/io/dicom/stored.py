@@ -8,6 +8,7 @@ too few bytes, far too many, a stream of another size, values that need more bit
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from typing import Any, BinaryIO, cast
@@ -118,18 +119,22 @@ def stored_values(file: Frame) -> NDArray[Any]:
     return _pictures.of(file)[row : row + n_rows, column : column + n_columns]
 
 
-def stored_frames(file: Frame) -> Iterator[NDArray[Any]]:
-    """The images in a file, one after the other in the order of the file: uint8 where they are bits.
+def stored_frames(file: Frame, n_frames: int) -> Iterator[NDArray[Any]]:
+    """The images in a file as `find` gives it, one after the other in its order; uint8 where they are bits.
 
     Raises:
         InputError: As `stored_values`.
     """
-    n_frames = int((numbers(file.header, "NumberOfFrames") or (1.0,))[0])
-    try:
+    layout, source = layout_of(file), replace(_source(file), n_frames=n_frames)
+    with ExitStack() as stack:
+        stack.callback(forget)
+        with _in_words(file):
+            opened = stack.enter_context(source.opened(_most_bytes(layout, source)))
+            element = pixel_element(opened, source)
         for index in range(n_frames):
-            yield stored_values(replace(file, index=index, n_frames=n_frames))
-    finally:
-        forget()
+            with _in_words(file):
+                raw = _raw(file, layout, opened, source, element, index)
+            yield _one_channel(file, layout, raw)
 
 
 class _Pictures:
@@ -156,21 +161,29 @@ def _whole(file: Frame, keyword: str) -> int:
 
 
 def _picture(file: Frame) -> NDArray[Any]:
-    layout = layout_of(file)
-    source = _source(file)
+    layout, source = layout_of(file), _source(file)
     index = (file.index or 0) if file.tile is None else 0
+    with _in_words(file), source.opened(_most_bytes(layout, source)) as opened:
+        raw = _raw(file, layout, opened, source, pixel_element(opened, source), index)
+    return _one_channel(file, layout, raw)
+
+
+@contextmanager
+def _in_words(file: Frame) -> Iterator[None]:
+    """What goes wrong while pixels are read, as sentences about the file."""
     with quietly():
         try:
-            with source.opened(layout.n_bits * source.n_frames // 8 + 1) as opened:
-                element = pixel_element(opened, source)
-                raw = _raw(file, layout, opened, source, element, index)
+            yield
         except CutOff as error:
             raise InputError(f"{file.path} is cut off: {error}. Copy it again.") from error
         except Misplaced as error:
             raise InputError(f"{file.path} {error}. It is cut off or damaged; copy it again.") from error
         except DAMAGE as error:
             raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
-    return _one_channel(file, layout, raw)
+
+
+def _most_bytes(layout: Layout, source: Source) -> int:
+    return layout.n_bits * source.n_frames // 8 + 2
 
 
 def _source(file: Frame) -> Source:
