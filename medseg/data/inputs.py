@@ -1,16 +1,20 @@
-"""What to predict: the cases in any mix of files, folders of scans, DICOM series and data sets.
+"""What to predict: the cases in any mix of files, folders of scans, DICOM series, archives, tables and data sets.
 
-Ids come from the names of files and folders, never from what is written inside a scan (DICOM holds patient names).
+A folder (or a zip archive) of several DICOM series is as many cases. Ids come from the names of files and folders and
+from numbers of series, never from text inside a scan (DICOM holds patient names).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.data.dataset import Case, natural_key, refuse_twins, safe_id
+from medseg.data.dataset import Case, Dataset, natural_key, refuse_twins, safe_id
 from medseg.data.layouts import existing, recognised
+from medseg.data.layouts.ambiguity import refuse
+from medseg.data.layouts.series import SeriesCase, catalogued, in_question, series_cases
+from medseg.data.layouts.table import is_table, open_table
 from medseg.data.scans import (
     IMAGE_FOLDERS,
     NAMED,
@@ -23,38 +27,61 @@ from medseg.data.scans import (
 )
 from medseg.io.kinds import READABLE
 
-__all__ = ["find_cases"]
+__all__ = ["Inputs", "find_cases", "find_inputs"]
+
+_FEWEST_OF_A_VOLUME = 4
+"""A DICOM series that cannot be read and has fewer images than this is a scout or a report, not a case that failed."""
+
+
+@dataclass
+class Inputs:
+    """The cases to predict, and what was left out: a sentence each."""
+
+    cases: list[Case] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def find_cases(
     paths: Sequence[Path], channels: int | None = None, options: io.ReadOptions | None = None
 ) -> tuple[Case, ...]:
+    """The cases of `find_inputs`."""
+    return tuple(find_inputs(paths, channels, options).cases)
+
+
+def find_inputs(paths: Sequence[Path], channels: int | None = None, options: io.ReadOptions | None = None) -> Inputs:
     """The cases in `paths`, in the order of the paths and of natural names within each.
 
     Args:
-        paths: Files, folders of scans (a file or a DICOM series each), DICOM series, data sets (all their images).
+        paths: Files, folders of scans (a file or a DICOM series each), DICOM series, archives of them, tables, data
+            sets (all their images).
         channels: How many channels a case has for the model; files named case_0000, case_0001 (or case-t1, case-t2) are
             then one case. None where it is not known: files are grouped if every case has the same numbers.
-        options: How files are read.
+        options: How files are read; `series` and `modality` choose among DICOM series.
 
     Raises:
         UsageError: A path does not exist.
         InputError: A path holds no scan, a case has another number of channels, or two cases have one id.
+        AmbiguousError: DICOM series could be the channels of a case in several ways.
     """
-    cases: list[Case] = []
+    found, options = Inputs(), options or io.ReadOptions()
     loose: dict[Path, dict[str, Path]] = {}
     for path in map(Path, paths):
         if existing(path).is_dir():
-            cases += _in_folder(path, channels, options or io.ReadOptions())
+            _add_folder(path, channels, options, found)
+        elif is_table(path):
+            found.cases += _without_labels(open_table(path, options), channels)
         elif io.kind_of(path) is None:
             raise InputError(f"{path} is no scan that medseg reads; it reads {READABLE}.")
+        elif _is_zip(path):
+            _add_dicom(path, path.stem, channels, options, found)
         else:
             _add(path, loose.setdefault(path.parent, {}))
     for folder, files in loose.items():
-        cases += _as_cases(Scans(folder, files), channels)
-    refuse_twins(cases)
+        found.cases += _as_cases(Scans(folder, files), channels)
+    refuse_twins(found.cases)
     stacked = channels is not None and channels > 1
-    return tuple(replace(case, stacked=stacked and len(case.images) == 1) for case in cases)
+    found.cases = [replace(case, stacked=stacked and len(case.images) == 1) for case in found.cases]
+    return found
 
 
 def _add(path: Path, files: dict[str, Path]) -> None:
@@ -63,36 +90,85 @@ def _add(path: Path, files: dict[str, Path]) -> None:
         raise InputError(f"{twin} and {path} would have one name for their results; predict them one after the other.")
 
 
-def _in_folder(folder: Path, channels: int | None, options: io.ReadOptions) -> list[Case]:
-    found = _series(folder) or _in_dataset(folder, channels, options)
-    if found:
-        return found
+def _add_folder(folder: Path, channels: int | None, options: io.ReadOptions, found: Inputs) -> None:
+    if _is_series(folder):
+        _add_dicom(folder, folder.resolve().name, channels, options, found)
+        return
+    layout = recognised(folder, but=("dicom",))
+    if layout is not None:
+        found.cases += _without_labels(layout[0].open(folder, options), channels)
+        return
     scans = scans_in(folder)
     if not scans.paths:
         inner = folders_named(folder, (TEST_FOLDER, *IMAGE_FOLDERS))
         scans = scans_in(inner[0]) if inner else scans
     if not scans.paths:
         raise InputError(f"{folder} holds no scan: looked for {READABLE}, also as a series or a data set.")
-    return _as_cases(scans, channels)
+    folders = {stem: path for stem, path in scans.paths.items() if path.is_dir() or _is_zip(path)}
+    files = {stem: path for stem, path in scans.paths.items() if stem not in folders}
+    found.cases += _as_cases(replace(scans, paths=files), channels)
+    for stem, path in folders.items():
+        _add_dicom(path, stem, channels, options, found)
+    found.cases.sort(key=lambda case: natural_key(case.id))
 
 
-def _series(folder: Path) -> list[Case]:
-    """The one case of a folder that holds DICOM files itself, or nothing but one folder that does."""
+def _is_series(folder: Path) -> bool:
+    """Whether a folder holds DICOM files itself, or nothing but one folder that does."""
     visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    holds_files = any(io.kind_of(path) == "dicom" for path in visible if path.is_file())
     holds_one = len(visible) == 1 and visible[0].is_dir() and io.kind_of(visible[0]) == "dicom"
-    return [Case(safe_id(folder.resolve().name), (folder,))] if holds_files or holds_one else []
+    return holds_one or any(io.kind_of(path) == "dicom" for path in visible if path.is_file() and not _is_zip(path))
 
 
-def _in_dataset(folder: Path, channels: int | None, options: io.ReadOptions) -> list[Case]:
-    """All images of a data set, labelled or not, under the ids that it has for training; none if it is no data set."""
-    layout = recognised(folder)
-    if layout is None:
-        return []
-    dataset = layout[0].open(folder, options)
+def _is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip"
+
+
+def _add_dicom(path: Path, name: str, channels: int | None, options: io.ReadOptions, found: Inputs) -> None:
+    """The series in a folder or an archive: one is called as that is, several have their own folders' names behind it.
+
+    Of several, those that cannot be read are left out with a note where they are a few images (scouts, reports); else
+    they stay, and fail with the reason.
+    """
+    every = catalogued(path, options).series
+    chosen = in_question(every, options)
+    aside = [s for s in chosen if s.problem is not None and s.n_images < _FEWEST_OF_A_VOLUME]
+    kept = [entry for entry in chosen if entry not in aside]
+    if len(chosen) < 2 or not kept:
+        found.cases.append(Case(safe_id(name), (path,)))
+        return
+    series = series_cases(kept, every, path, (name,))
+    if channels is not None and channels > 1 and len(series) > 1:
+        _refuse_channels(path, series, channels)
+    found.cases += [Case(each.id, (each.image,), group=each.group, read=each.read) for each in series]
+    if aside:
+        n_images = sum(entry.n_images for entry in aside)
+        found.notes.append(f"{path}: {len(aside)} series of {n_images} images in all are no volumes and were left out.")
+
+
+def _refuse_channels(path: Path, series: Sequence[SeriesCase], channels: int) -> None:
+    """Refuse several series for a model of several channels: which is which is not said anywhere."""
+    of_patient: dict[str, list[SeriesCase]] = {}
+    for each in series:
+        of_patient.setdefault(each.group, []).append(each)
+    rows = [Case(name, tuple(each.image for each in mine[:channels])) for name, mine in of_patient.items()]
+    others = [Case(each.group, (each.image,)) for mine in of_patient.values() for each in mine[channels:]]
+    names = [f"channel {number}" for number in range(channels)]
+    refuse(
+        f"{path} holds {len(series)} DICOM series, and the model wants {channels} channels in their order: say which "
+        "series is which (each in a folder of its own).",
+        path if path.is_dir() else path.parent,
+        rows,
+        others,
+        names,
+    )
+
+
+def _without_labels(dataset: Dataset, channels: int | None) -> list[Case]:
+    """All images of a data set, labelled or not, under the ids that it has for training."""
     incomplete = [problem for problem in dataset.problems if problem.images]
     if incomplete:
-        raise InputError(" ".join(problem.reason for problem in incomplete[:5]) + f" ({len(incomplete)} in {folder})")
+        n = len(incomplete)
+        raise InputError(" ".join(problem.reason for problem in incomplete[:5]) + f" ({n} in {dataset.root})")
     cases = [replace(case, label=None) for case in (*dataset.cases, *dataset.unlabelled)]
     for case in cases:
         if channels is not None and len(case.images) not in (1, channels):

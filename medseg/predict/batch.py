@@ -17,7 +17,7 @@ from medseg.core.events import CaseFailed, CasePredicted, Event, Finished, Warne
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_image
 from medseg.data.dataset import Case
-from medseg.data.inputs import find_cases
+from medseg.data.inputs import find_inputs
 from medseg.model import Model, load_model
 from medseg.predict.arithmetic import Dtype
 from medseg.predict.device import resolve_device
@@ -80,8 +80,11 @@ def predict_cases(
     paths, out = [Path(path) for path in inputs], Path(out)
     _check_request(paths, out, options)
     trained = load_model(model)
-    cases = find_cases(paths, len(trained.plan.channels), options.read or trained.read)
+    read = trained.read.updated((options.read or io.ReadOptions()).to_pairs())
+    found = find_inputs(paths, len(trained.plan.channels), read)
+    cases = tuple(found.cases)
     work = _Work(trained, out, options, cases)
+    yield from (Warned(note) for note in found.notes)
     if options.mirror and not trained.plan.mirror_axes:
         yield Warned("This model was trained without mirroring, so there are no mirrored views to average over.")
     counts = {"predicted": 0, "current": 0, "failed": 0}
@@ -118,8 +121,7 @@ class _Work:
             self.ledger = Ledger(self.out, self.model.digest)
             self.ledger.save()
 
-    @property
-    def how(self) -> dict[str, Any]:
+    def how(self, case: Case) -> dict[str, Any]:
         """The options that decide what a result is; a result of others is out of date."""
         options = self.options
         return {
@@ -128,14 +130,13 @@ class _Work:
             "folds": list(self.model.choose(options.folds)),
             "formats": list(options.formats),
             "preview": options.preview,
-            "read": self.read.to_pairs(),
+            "read": self.read.updated(case.read).to_pairs(),
         }
 
     @property
     def read(self) -> io.ReadOptions:
         """As in training, but for what the user says otherwise."""
-        given = self.options.read or io.ReadOptions()
-        return io.ReadOptions.parse({**self.model.read.to_pairs(), **given.to_pairs()})
+        return self.model.read.updated((self.options.read or io.ReadOptions()).to_pairs())
 
     def do(self, case: Case, done: int, total: int) -> CasePredicted | CaseFailed:
         """Predict and write one case, or say why not."""
@@ -143,9 +144,8 @@ class _Work:
         found: str | None = None
         try:
             found = input_digest(case)
-            there = (
-                None if self.ledger is None or self.options.overwrite else self.ledger.current(case.id, found, self.how)
-            )
+            known = None if self.options.overwrite else self.ledger
+            there = None if known is None else known.current(case.id, found, self.how(case))
             if there is not None:
                 return _event(there, "current", done, total)
             record = self._predict(case, found, start)
@@ -183,7 +183,7 @@ class _Work:
             "predicted",
             found,
             self.model.digest,
-            self.how,
+            self.how(case),
             outputs,
             time.perf_counter() - start,
             {name: round(ml, 6) for name, ml in result.volumes_ml.items()},
@@ -223,7 +223,7 @@ class _Work:
             "failed",
             found,
             self.model.digest,
-            self.how,
+            self.how(case),
             seconds=time.perf_counter() - start,
             reason=reason,
         )

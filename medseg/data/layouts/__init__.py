@@ -5,7 +5,7 @@ declares itself (a table, `dataset.json`) comes before what is merely named alik
 `dataset.json` declares hold in every layout.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -137,8 +137,8 @@ def _grouped(cases: tuple[Case, ...], rule: str | None) -> tuple[tuple[Case, ...
     return found, (*notes, *by_patient(found, patients)[1])
 
 
-def recognised(root: Path) -> tuple[Layout, str] | None:
-    """The first layout that recognises a folder, and why; None if none does.
+def recognised(root: Path, but: Collection[str] = ()) -> tuple[Layout, str] | None:
+    """The first layout (`but` for some) that recognises a folder, and why; None if none does.
 
     A folder that merely holds data sets is none itself, whatever lies deep inside of them.
     """
@@ -146,7 +146,7 @@ def recognised(root: Path) -> tuple[Layout, str] | None:
     found = _first(quick, root)
     if found or _inner_dataset(root):
         return found
-    return _first([layout for layout in LAYOUTS if not layout.is_quick], root)
+    return _first([layout for layout in LAYOUTS if not layout.is_quick and layout.name not in but], root)
 
 
 def _inner_dataset(root: Path) -> Path | None:

@@ -45,7 +45,7 @@ def catalogued(root: Path, options: io.ReadOptions) -> io.Catalogue:
 
 
 def series_cases(
-    series: Sequence[io.SeriesEntry], every: Sequence[io.SeriesEntry], root: Path
+    series: Sequence[io.SeriesEntry], every: Sequence[io.SeriesEntry], root: Path, within: tuple[str, ...] = ()
 ) -> tuple[SeriesCase, ...]:
     """Some of the series below `root` as cases, in the order of their ids' places.
 
@@ -53,6 +53,7 @@ def series_cases(
         series: The series in question; ids are as short as telling these apart allows.
         every: All series of the tree: who shares a folder is told by its UID.
         root: The folder or the archive that the user gave.
+        within: Names that ids begin with, as if `root` lay in folders of these names.
     """
     homes = {id(entry): _home(entry, root) for entry in every}
     shared = Counter(homes.values())
@@ -63,6 +64,7 @@ def series_cases(
         parts = (*parts[:-1], io.stem(home)) if parts and home in entry.paths else parts
         while parts and parts[-1].lower() in _SAY_NOTHING:
             parts = parts[:-1]
+        parts = (*within, *parts)
         crowded = shared[home] > 1
         places.append((*parts, f"series_{entry.number}") if crowded and entry.number else parts)
     ids = short_ids(places, io.stem(root) if root.is_file() else root.resolve().name)
