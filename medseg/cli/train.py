@@ -32,13 +32,19 @@ def _list_presets(wanted: bool) -> None:
 
 @shared_options
 def command(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Data set folder: scans and masks.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Data set: a folder of scans and masks, or a table of them.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="RUN", help="Folder for the run.")] = None,
     config: Annotated[
         str | None, typer.Option("-c", "--config", metavar="PRESET|FILE", help="A preset's name or a YAML file.")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; repeatable.")
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout", metavar="NAME", help="How the data lie, where that is in doubt: table, msd, nnunet, …"
+        ),
     ] = None,
     fold: Annotated[str, typer.Option("--fold", metavar="0|1|…|all", help="Which fold validates.")] = "0",
     budget: Annotated[
@@ -61,15 +67,15 @@ def command(
     """Train a model on a folder of scans and masks."""
     if out is None and not dry_run:
         raise UsageError("medseg train needs a folder for the run: give -o RUN (or --dry-run to see the plan only).")
-    if resume and (config or set_ or budget or epochs or skip_bad):
+    if resume and (config or set_ or layout or budget or epochs or skip_bad):
         raise UsageError(
-            "A run keeps what it began with: --resume goes without -c, --set, --budget, --epochs, --skip-bad."
+            "A run keeps what it began with: --resume goes without -c, --set, --layout, --budget, --epochs, --skip-bad."
         )
     from medseg.config.units import parse_seconds
     from medseg.train.setup import TrainOptions
 
     options = TrainOptions(
-        config=_config(config, set_ or [], epochs, shared),
+        config=_config(config, [*(set_ or []), *([f"data.layout={layout}"] if layout else [])], epochs, shared),
         fold=_fold(fold),
         budget_s=None if budget is None else parse_seconds(budget, "--budget"),
         resume=resume,
