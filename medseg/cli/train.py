@@ -32,7 +32,7 @@ def _list_presets(wanted: bool) -> None:
 
 @shared_options
 def command(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Data set: a folder of scans and masks, or a table of them.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder (or a table) of scans and masks.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="RUN", help="Folder for the run.")] = None,
     config: Annotated[
         str | None, typer.Option("-c", "--config", metavar="PRESET|FILE", help="A preset's name or a YAML file.")
