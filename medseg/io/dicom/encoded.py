@@ -66,7 +66,7 @@ class Source:
     def opened(self, n_bytes: int) -> Iterator[BinaryIO]:
         """The file; of a deflated one, what is inflated of it, up to `n_bytes` of pixels."""
         if self.n_frames > 1 and (self.is_deflated or archive_of(self.path) is not None):
-            yield BytesIO(_whole(self._stamp(), self, n_bytes))
+            yield BytesIO(_whole(self.stamp(), self, n_bytes))
             return
         with opened(self.path) as file:
             yield BytesIO(self._inflated(file, n_bytes)) if self.is_deflated else file
@@ -74,7 +74,7 @@ class Source:
     def _inflated(self, file: BinaryIO, n_bytes: int) -> bytes:
         return inflated(file, self.pixels_at + _HEAD_BYTES + n_bytes)
 
-    def _stamp(self) -> tuple[int, int]:
+    def stamp(self) -> tuple[int, int]:
         """Changes when the file does: what is remembered of it is forgotten then."""
         status = (archive_of(self.path) or self.path).stat()
         return status.st_size, status.st_mtime_ns
@@ -177,7 +177,7 @@ def _fragments(
         raise Misplaced("holds a compressed stream in a deflated data set")
     if source.n_frames == 1:
         return _found(file, value_at, 1, extended)
-    return _remembered(source._stamp(), source, value_at, extended)
+    return _remembered(source.stamp(), source, value_at, extended)
 
 
 @lru_cache(maxsize=2)

@@ -144,7 +144,8 @@ class _Pictures:
         self._last: tuple[object, NDArray[Any]] | None = None
 
     def of(self, file: Frame) -> NDArray[Any]:
-        key = file.path, file.header.get("SOPInstanceUID"), file.pixels_at
+        source = _source(file)
+        key = source, source.stamp()
         if self._last is None or self._last[0] != key:
             self._last = key, _picture(file)
         return self._last[1]
