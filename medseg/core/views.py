@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PLANES", "edges_of", "hung"]
+__all__ = ["PLANES", "edges_of", "hung", "plane_of"]
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -33,3 +33,8 @@ def edges_of(axis: int) -> tuple[str, str, str, str]:
     """
     across, along = (other for other in range(3) if other != axis)
     return (*_EDGES[across], *_EDGES[along])
+
+
+def plane_of(array: NDArray[Number], axis: int, index: int) -> NDArray[Number]:
+    """One plane of a volume, as a view: `np.take` would first copy all of an array that lies otherwise in memory."""
+    return array[(slice(None),) * axis + (index,)]
