@@ -4,6 +4,7 @@
     ├── UsageError          exit 2  an option, a key or a path that the user gave is wrong
     ├── InputError          exit 3  the data cannot be used as they are
     │   ├── AmbiguousError          data can be read in more than one way; it holds the table that settles it
+    │   ├── OrphanError             a label whose images are not there
     │   ├── ModelError              a model folder is damaged, too old, or does not fit the data
     │   └── PlanError               no plan can be made from these data under these wishes
     └── MachineError        exit 4  the machine cannot: memory, disk, device
@@ -14,7 +15,7 @@ and what to do. Anything else that escapes is a defect of medseg.
 
 from typing import ClassVar
 
-__all__ = ["AmbiguousError", "InputError", "MachineError", "MedsegError", "ModelError", "PlanError", "UsageError"]
+__all__ = ["AmbiguousError", "InputError", "MachineError", "MedsegError", "ModelError", "OrphanError", "PlanError", "UsageError"]
 
 
 class MedsegError(Exception):
@@ -45,6 +46,10 @@ class AmbiguousError(InputError):
     def __init__(self, message: str, table: str) -> None:
         super().__init__(message)
         self.table = table
+
+
+class OrphanError(InputError):
+    """A label has no grid of its own, and the images that it was drawn on are not there."""
 
 
 class ModelError(InputError):

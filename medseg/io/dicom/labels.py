@@ -5,7 +5,7 @@ The reader of each kind is a module of its own (`seg`, `rtstruct`), and so is th
 
 from pathlib import Path
 
-from medseg.core.errors import InputError
+from medseg.core.errors import InputError, OrphanError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap
 from medseg.io.dicom.entries import ObjectEntry
@@ -28,7 +28,8 @@ def read_labels(path: Path, options: ReadOptions, image: Path | Geometry | None 
         image: The images, or their grid; else they are looked for beside the label.
 
     Raises:
-        InputError: There is no label or more than one, it is damaged, its images are not there, or it does not fit.
+        OrphanError: The images are not there.
+        InputError: There is no label or more than one, it is damaged, or it does not fit.
     """
     file = _label_in(path)
     entry = object_entry(file)
@@ -78,7 +79,7 @@ def _target(file: Frame, entry: ObjectEntry, options: ReadOptions, image: Path |
     if target is not None:
         return target
     advice = "; or --read orphan=own-grid reads it on a grid of its own" if entry.kind == "seg" else ""
-    raise InputError(
+    raise OrphanError(
         f"The images that {file.path} was drawn on are not there: put their series beside it, or name it as the "
         f"image of its case{advice}."
     )
