@@ -73,6 +73,8 @@ def read_labels(
         label_map: LabelMap
         if module.__name__ == _MODULES["dicom"]:
             image = Path(image) if isinstance(image, str) else image
+            if isinstance(image, Path) and _module(image) is not module:
+                image = read_geometry(image, options)[0]
             label_map = import_module(_DICOM_LABELS).read_labels(path, options, image)
         else:
             label_map = module.read_labels(path, options)

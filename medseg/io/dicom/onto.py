@@ -25,7 +25,7 @@ from medseg.io.dicom.entries import ObjectEntry
 from medseg.io.dicom.find import DAMAGE, Frame, find_images, look, quietly, text
 from medseg.io.dicom.objects import is_label
 from medseg.io.dicom.series import placed
-from medseg.io.kinds import HEAD_BYTES, begins_as_dicom, kind_of
+from medseg.io.kinds import HEAD_BYTES, begins_as_dicom
 from medseg.io.options import ReadOptions
 
 __all__ = ["Target", "target_of"]
@@ -79,7 +79,7 @@ def target_of(label: ObjectEntry, options: ReadOptions, image: Path | Geometry |
     Args:
         label: What the label refers to.
         options: How the images are read; `series` chooses among several.
-        image: The images (a file, folder or archive of any kind), or their grid.
+        image: The images (a DICOM file, folder or archive), or their grid.
 
     Raises:
         InputError: The images cannot be placed, are of another frame of reference, or there are several candidates.
@@ -89,10 +89,6 @@ def target_of(label: ObjectEntry, options: ReadOptions, image: Path | Geometry |
     if image is None:
         found = _beside(label, options)
         return None if found is None else _matched(label, found[0], found[1], options)
-    if kind_of(image) != "dicom" and not is_archive(image):
-        from medseg.io.door import read_geometry
-
-        return Target(read_geometry(image, options)[0], image.name)
     return _matched(label, find_images(image).images, image, options)
 
 
