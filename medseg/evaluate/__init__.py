@@ -11,6 +11,7 @@ from types import ModuleType
 from medseg.core.labels import Labels
 from medseg.evaluate._run import Judged, evaluate, run, run_pairs
 from medseg.evaluate.catalogue import DEFAULT_METRICS, METRICS, Metric, metric_of
+from medseg.evaluate.compare import Comparison, Contest, Run, compare, run_comparison
 from medseg.evaluate.evaluation import Evaluation, Failure, check, parse_thresholds
 from medseg.evaluate.options import EvaluateOptions, parse_labels, parse_tolerances
 from medseg.evaluate.pairs import Pair, find_label_maps, match, read_table
@@ -22,6 +23,8 @@ __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
     "STATUSES",
+    "Comparison",
+    "Contest",
     "EvaluateOptions",
     "Evaluation",
     "Failure",
@@ -29,9 +32,11 @@ __all__ = [
     "Metric",
     "Pair",
     "Row",
+    "Run",
     "Summary",
     "Table",
     "check",
+    "compare",
     "evaluate",
     "find_label_maps",
     "match",
@@ -42,6 +47,7 @@ __all__ = [
     "read_table",
     "render",
     "run",
+    "run_comparison",
     "run_pairs",
     "summarise",
     "tables",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medseg._version import __version__
 from medseg.core.errors import UsageError
@@ -22,6 +22,9 @@ from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.score import Facts, Row, rows_of
 from medseg.evaluate.summary import Figure, Summary, summarise
 from medseg.io.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from medseg.evaluate.compare import Comparison
 
 __all__ = ["SCHEMA", "Evaluation", "Failure", "check", "parse_thresholds"]
 
@@ -49,12 +52,14 @@ class Evaluation:
         labels: The labels that the table has.
         options: What was measured and how.
         warnings: What the user should know: one sentence each.
+        comparison: How the run does beside others, where there are any.
     """
 
     facts: tuple[Facts, ...]
     labels: Labels
     options: EvaluateOptions
     warnings: tuple[str, ...] = ()
+    comparison: "Comparison | None" = None
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -128,6 +133,7 @@ class Evaluation:
             ],
             "warnings": list(self.warnings),
             "options": self.options.to_json(),
+            **({} if self.comparison is None else {"comparison": self.comparison.to_json()}),
         }
 
     def write(self, folder: Path) -> tuple[Path, Path]:

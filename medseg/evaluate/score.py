@@ -30,7 +30,7 @@ from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.pairs import Pair, Source
 from medseg.metrics import Confusion, Overlap, confusion
 
-__all__ = ["STATUSES", "Facts", "Row", "Status", "counted_as", "measure", "rows_of", "unknown_values"]
+__all__ = ["STATUSES", "Facts", "Row", "Status", "counted_as", "measure", "overlap_values", "rows_of", "unknown_values"]
 
 Status = Literal["ok", "both_empty", "missed", "false_alarm", "not_annotated", "missing", "failed", "no_reference"]
 STATUSES: tuple[Status, ...] = (
@@ -165,7 +165,7 @@ def _judge(facts: Facts, name: str, numbers: Collection[int]) -> tuple[Status, d
         in_reference = sum(facts.reference_counts.get(number, 0) for number in numbers)
         return ("missing" if facts.outcome == "missing" else "failed"), {"reference_ml": in_reference * voxel_ml}
     overlap = facts.confusion.overlap(numbers)
-    values = _overlap_values(overlap, voxel_ml)
+    values = overlap_values(overlap, voxel_ml)
     values |= facts.figures.get(name, {})
     if overlap.n_reference and overlap.n_predicted:
         return "ok", values
@@ -196,7 +196,8 @@ def counted_as(metric: Metric, status: Status, value: float | None, grid: Geomet
     return metric.worst
 
 
-def _overlap_values(overlap: Overlap, voxel_ml: float) -> dict[str, float]:
+def overlap_values(overlap: Overlap, voxel_ml: float) -> dict[str, float]:
+    """The metrics that follow from the counts alone; NaN where a formula is 0/0."""
     return {
         "dice": overlap.dice,
         "iou": overlap.iou,

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from medseg.core.errors import UsageError
 from medseg.evaluate.catalogue import metric_of
+from medseg.evaluate.compare import Comparison
 from medseg.evaluate.evaluation import Evaluation
 from medseg.evaluate.score import STATUSES
 
@@ -51,7 +52,10 @@ class Table:
 def tables(evaluation: Evaluation) -> tuple[Table, ...]:
     """The tables of an evaluation: failures (if there are any), scores, statuses."""
     failures = (_failures(evaluation),) if evaluation.failures else ()
-    return (*failures, _scores(evaluation), _statuses(evaluation))
+    compared = (
+        () if evaluation.comparison is None else (_contests(evaluation.comparison), _ranks(evaluation.comparison))
+    )
+    return (*failures, _scores(evaluation), _statuses(evaluation), *(table for table in compared if table.rows))
 
 
 def render(many: Sequence[Table], form: Form) -> str:
@@ -117,6 +121,72 @@ def _statuses(evaluation: Evaluation) -> Table:
     seen = [status for status in STATUSES if any(status in each for each in counts.values())]
     rows = tuple((label, *(str(each.get(status, 0)) for status in seen)) for label, each in counts.items())
     return Table("Cases by status", ("label", *seen), rows, (False, *(True for _ in seen)))
+
+
+def _contests(comparison: Comparison) -> Table:
+    rows = []
+    for contest in comparison.contests:
+        result = contest.result
+        interval = (
+            "–" if result.interval is None else " to ".join(_signed(end, contest.metric) for end in result.interval)
+        )
+        rows.append(
+            (
+                contest.other,
+                contest.label,
+                _title(contest.metric),
+                str(result.n),
+                _number(contest.first_mean, contest.metric),
+                _number(contest.other_mean, contest.metric),
+                _signed(result.mean_difference, contest.metric),
+                interval,
+                f"{result.wins}/{result.ties}/{result.losses}",
+                _NONE if result.effect is None else f"{result.effect:+.2f}",
+                "too few" if contest.p_holm is None and result.effect is not None else _p(contest.p_holm),
+            )
+        )
+    heads = ("label", "metric", "n", "mean", "its mean", "difference", "95 % interval", "won/tied/lost", "effect", "p")
+    return Table(
+        f"{comparison.runs[0]} beside others",
+        ("other", *heads),
+        tuple(rows),
+        (False, False, False, *(True for _ in heads[2:])),
+        (
+            "All cases that both runs have; a miss counts as the worst value. Differences are this run's mean less the "
+            "other's; n, won, tied and lost are patients.",
+            "p: Wilcoxon's signed-rank test, zeros by Pratt, corrected for all tests of this table (Holm). effect: "
+            "matched rank-biserial correlation.",
+            *comparison.notes,
+        ),
+    )
+
+
+def _ranks(comparison: Comparison) -> Table:
+    rows = tuple(
+        (
+            _title(name),
+            str(each.rank),
+            each.run,
+            _number(each.mean, name),
+            f"{each.interval[0]} to {each.interval[1]}",
+            f"{100 * each.first:.0f} %",
+        )
+        for name, ranking in comparison.rankings.items()
+        for each in ranking
+    )
+    heads = ("metric", "rank", "run", "mean", "rank in 95 % of draws", "first in")
+    notes = ("By the mean over labels of all cases that every run has; patients drawn anew 2,000 times.",)
+    return Table("Ranking", heads, rows, (False, True, False, True, True, True), notes)
+
+
+def _signed(value: float | None, name: str) -> str:
+    return _NONE if value is None else f"{value:+.{_DECIMALS[metric_of(name).unit]}f}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return _NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _title(name: str) -> str:

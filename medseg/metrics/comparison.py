@@ -15,7 +15,7 @@ from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import linregress, rankdata, t, wilcoxon
+from scipy.special import stdtrit
 
 from medseg.core.errors import UsageError
 from medseg.metrics.statistics import describe, group_means
@@ -207,7 +207,7 @@ def bland_altman(measured: Sequence[float], reference: Sequence[float], *, level
         return None
     difference = ours - theirs
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))
-    quantile = float(t.ppf((1 + level) / 2, n - 1))
+    quantile = float(stdtrit(n - 1, (1 + level) / 2))
     reach, reach_of_limit = quantile * sd / np.sqrt(n), quantile * sd * np.sqrt(3 / n)
     lower, upper = bias - 1.96 * sd, bias + 1.96 * sd
     slope, slope_p = _slope(difference, (ours + theirs) / 2)
@@ -231,6 +231,8 @@ def bland_altman(measured: Sequence[float], reference: Sequence[float], *, level
 
 def _signed_rank(difference: NDArray[np.float64]) -> tuple[float | None, float | None]:
     """The two-sided p and the rank-biserial correlation; zeros keep their ranks and count for neither side (Pratt)."""
+    from scipy.stats import rankdata, wilcoxon  # a second to load: only where something is compared
+
     ranks = rankdata(np.abs(difference))
     counted = float(ranks[difference != 0].sum())
     if not counted:
@@ -248,8 +250,8 @@ def _without_rounding(difference: NDArray[np.float64], scale: float) -> NDArray[
 
 
 def _ranks(means: NDArray[np.float64]) -> NDArray[np.int64]:
-    ranks: NDArray[np.int64] = rankdata(-means, method="min").astype(np.int64)
-    return ranks
+    """1 for the largest; equal ones share the better rank."""
+    return 1 + np.sum(means[None] > means[:, None], axis=1)
 
 
 def _members(groups: Sequence[Hashable]) -> list[NDArray[np.intp]]:
@@ -263,5 +265,7 @@ def _members(groups: Sequence[Hashable]) -> list[NDArray[np.intp]]:
 def _slope(difference: NDArray[np.float64], mean: NDArray[np.float64]) -> tuple[float | None, float | None]:
     if np.ptp(mean) == 0 or np.ptp(difference) == 0:
         return None, None
+    from scipy.stats import linregress
+
     fit = linregress(mean, difference)
     return float(fit.slope), float(fit.pvalue)
