@@ -13,7 +13,7 @@ from pathlib import Path
 
 from medseg.core.errors import InputError
 
-__all__ = ["Row", "line_of", "parsed"]
+__all__ = ["Row", "header_of", "line_of", "parsed"]
 
 _DELIMITERS = ",;\t"
 _COMMENT = "#"
@@ -27,7 +27,16 @@ class Row:
     cells: Mapping[str, str]
 
 
-def parsed(path: Path) -> tuple[list[str], list[Row]]:
+def header_of(path: Path) -> list[str]:
+    """The header alone, whatever is wrong below it.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return parsed(path, stop_at_header=True)[0]
+
+
+def parsed(path: Path, stop_at_header: bool = False) -> tuple[list[str], list[Row]]:
     """Header and rows; the first row that is not empty is the header, names twice in it are its caller's business.
 
     Raises:
@@ -51,6 +60,8 @@ def parsed(path: Path) -> tuple[list[str], list[Row]]:
                 continue
             if not header:
                 header = stripped
+                if stop_at_header:
+                    break
                 continue
             if any(stripped[len(header) :]):
                 raise InputError(

@@ -24,7 +24,7 @@ from medseg import io
 from medseg.core.errors import InputError, UsageError
 from medseg.data.dataset import BadCase, Case, Dataset, LabelSource, natural_key, safe_id
 from medseg.data.layouts.channels import names_by_looking
-from medseg.data.layouts.rows import Row, line_of, parsed
+from medseg.data.layouts.rows import Row, header_of, line_of, parsed
 from medseg.data.layouts.sources import label_source
 from medseg.data.scans import stem_of
 
@@ -90,8 +90,10 @@ def open_table(path: Path, options: io.ReadOptions) -> Dataset:
     Raises:
         InputError: A column or a cell is wrong, or files are missing; all of them are named with their lines.
     """
-    header, rows = _read_table(path)
+    written_header, written_rows = parsed(path)
+    header = [_column_name(name) for name in written_header]
     columns = _columns(header, path)
+    rows = [Row(row.line, {_column_name(n): cell for n, cell in row.cells.items()}) for row in written_rows]
     if not rows:
         raise InputError(f"{path} has a header and no case below it.")
     found = [_case(row, columns, path) for row in rows]
@@ -141,19 +143,8 @@ def _tables(root: Path) -> list[Path]:
     return [root / name for name in _NAMES if (root / name).is_file()]
 
 
-def _read_table(path: Path) -> tuple[list[str], list[Row]]:
-    header, rows = parsed(path)
-    names = {name: _column_name(name) for name in header}
-    return [names[n] for n in header], [
-        Row(row.line, {names[n]: cell for n, cell in row.cells.items()}) for row in rows
-    ]
-
-
 def _header(path: Path) -> list[str]:
-    try:
-        return _read_table(path)[0]
-    except InputError:
-        return []
+    return [_column_name(name) for name in header_of(path)]
 
 
 def _is_image_column(name: str) -> bool:
