@@ -251,7 +251,8 @@ def _without_rounding(difference: NDArray[np.float64], scale: float) -> NDArray[
 
 def _ranks(means: NDArray[np.float64]) -> NDArray[np.int64]:
     """1 for the largest; equal ones share the better rank."""
-    return 1 + np.sum(means[None] > means[:, None], axis=1)
+    ranks: NDArray[np.int64] = 1 + np.count_nonzero(means[None] > means[:, None], axis=1)
+    return ranks
 
 
 def _members(groups: Sequence[Hashable]) -> list[NDArray[np.intp]]:
