@@ -1,7 +1,8 @@
 """How a plane of a volume is hung: as radiologists do it, whatever way the file's axes run.
 
 The patient's right is at the left of an axial or coronal picture, the nose is up in an axial one and to the left in a
-sagittal one. Planes come from arrays in the closest canonical order (RAS); the module knows no colours and no files.
+sagittal one. Planes come from arrays in the closest canonical order (RAS). Labels have one colour each in all pictures.
+The module draws nothing and knows no files.
 """
 
 from typing import TypeVar
@@ -9,12 +10,26 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PLANES", "edges_of", "hung", "plane_of"]
+__all__ = ["LABEL_COLOURS", "PLANES", "edges_of", "hung", "plane_of"]
 
 Number = TypeVar("Number", bound=np.generic)
 
 PLANES = {2: "axial", 1: "coronal", 0: "sagittal"}
 """World axis that a plane is perpendicular to → what the plane is called."""
+
+LABEL_COLOURS = (
+    "#ff5a4f",
+    "#3fa9f5",
+    "#ffd23f",
+    "#4ddb7a",
+    "#c77dff",
+    "#ff9f40",
+    "#2ee6d6",
+    "#ff7ac6",
+    "#a3d94a",
+    "#8fa8ff",
+)
+"""Bright on grey, and apart from each other for the colour-blind as far as ten colours can be; taken in turn."""
 
 _EDGES = (("R", "L"), ("A", "P"), ("S", "I"))
 """Where the left (or upper) and the right (or lower) edge of a picture lie, by world axis, as we hang it."""

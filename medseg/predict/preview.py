@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.core.views import PLANES, edges_of, hung
+from medseg.core.views import LABEL_COLOURS, PLANES, edges_of, hung
 from medseg.core.volume import LabelMap, Volume
 from medseg.io.files import replacing
 
 __all__ = ["draw_preview"]
-
-COLOURS = ("#ff5a4f", "#3fa9f5", "#ffd23f", "#4ddb7a", "#c77dff", "#ff9f40", "#2ee6d6", "#ff7ac6", "#a3d94a", "#8fa8ff")
-"""Bright on grey, and apart from each other for the colour-blind as far as ten colours can be."""
 
 LARGEST_LEGEND = 12
 """Labels that the legend lists; with a hundred organs the picture is about the whole."""
@@ -54,7 +51,7 @@ def draw_preview(path: Path, volume: Volume, labels: LabelMap, title: str) -> No
     FigureCanvasAgg(figure)
     low, high = np.percentile(np.concatenate([view.image.ravel() for view in views]), _SHOWN_PERCENTILES)
     values = [int(value) for value in np.unique(labels.array) if value]
-    colours = {value: COLOURS[n % len(COLOURS)] for n, value in enumerate(_all_values(labels, values))}
+    colours = {value: LABEL_COLOURS[n % len(LABEL_COLOURS)] for n, value in enumerate(_all_values(labels, values))}
     for axes, view in zip(figure.subplots(1, len(views), squeeze=False)[0], views, strict=True):
         _draw_view(axes, view, (float(low), float(max(high, low + 1e-6))), {v: colours[v] for v in values})
     figure.suptitle(title, color="#e8e8e8", fontsize=11)
