@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -49,9 +50,27 @@ def command(
         list[str] | None,
         typer.Option("--tolerance", metavar="MM|LABEL=MM", help="Tolerance of NSD; repeatable. Default: 1.0."),
     ] = None,
+    boundary: Annotated[
+        Literal["faces", "surfels", "voxels"],
+        typer.Option("--boundary", help="Between what distances are measured; surfels: DeepMind's, voxels: MONAI's."),
+    ] = "faces",
     hd95_definition: Annotated[
         Literal["max", "pooled"], typer.Option("--hd95-definition", help="Larger of two percentiles, or one of both.")
     ] = "max",
+    lesions: Annotated[
+        bool, typer.Option("--lesions", help="Also judge lesions one by one: found, missed, spurious, F1, PQ.")
+    ] = False,
+    connectivity: Annotated[
+        int, typer.Option("--connectivity", metavar="6|18|26", help="Neighbours of a voxel in one lesion.")
+    ] = 26,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--compare",
+            metavar="OTHER",
+            help="Another run on the same cases: its masks, its results, or nnU-Net's summary.json; repeatable.",
+        ),
+    ] = None,
     table: Annotated[
         Literal["text", "markdown", "latex", "csv"] | None,
         typer.Option("--table", help="Print the tables in this form."),
@@ -69,11 +88,19 @@ def command(
 
     thresholds = parse_thresholds(fail_under or [])
     declared, chosen = parse_labels(labels.split(",") if labels else [])
-    options = _options(metrics, chosen, tolerance or [], hd95_definition, shared)
+    options = replace(
+        _options(metrics, chosen, tolerance or [], shared),
+        boundary=boundary,
+        hd95_definition=hd95_definition,
+        lesions=lesions,
+        connectivity=connectivity,
+    )
     work = _work(predicted, reference, pairs, options, declared)
     found: list[Evaluation] = []
     follow(_events(work, found), shared)
-    evaluation = found[0]
+    if compare:
+        follow(_events(_compared(found[0], predicted, reference, compare), found), shared)
+    evaluation = found[-1]
     if out is not None:
         evaluation.write(out)
     _print(evaluation, table, out, shared)
@@ -90,7 +117,6 @@ def _options(
     metrics: str | None,
     labels: tuple[str, ...],
     tolerance: list[str],
-    hd95_definition: Literal["max", "pooled"],
     shared: Shared,
 ) -> "EvaluateOptions":
     from medseg.evaluate import DEFAULT_METRICS, EvaluateOptions, parse_tolerances
@@ -102,7 +128,6 @@ def _options(
         labels=labels,
         tolerance_mm=for_all,
         tolerances_mm=single,
-        hd95_definition=hd95_definition,
         jobs=shared.jobs or os.cpu_count() or 1,
         max_memory_bytes=shared.max_memory_bytes,
         seed=shared.seed or 0,
@@ -124,6 +149,16 @@ def _work(
     if pairs is None and predicted is not None and reference is not None:
         return run(predicted, reference, options, labels)
     raise UsageError("medseg evaluate needs PREDICTED and REFERENCE, or a table of both with --pairs.")
+
+
+def _compared(
+    evaluation: "Evaluation", predicted: Path | None, reference: Path | None, others: list[Path]
+) -> "Iterator[Event | Evaluation]":
+    from medseg.evaluate import run_comparison
+
+    if predicted is None or reference is None:
+        raise UsageError("--compare needs PREDICTED and REFERENCE: a table of pairs names no other run's masks.")
+    return run_comparison(evaluation, reference, others, predicted.resolve().name)
 
 
 def _events(work: "Iterator[Event | Evaluation]", found: "list[Evaluation]") -> "Iterator[Event]":
