@@ -4,11 +4,12 @@ from PIL import Image
 
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
+from medseg.core.views import LABEL_COLOURS
 from medseg.core.volume import LabelMap, Meta, Volume
-from medseg.predict.preview import COLOURS, draw_preview
+from medseg.predict.preview import draw_preview
 from tests.strategies import ORIENTATIONS
 
-RED = tuple(int(COLOURS[0][n : n + 2], 16) for n in (1, 3, 5))
+RED = tuple(int(LABEL_COLOURS[0][n : n + 2], 16) for n in (1, 3, 5))
 NAMES = Labels({"tumour": (1,)})
 
 
