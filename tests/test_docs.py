@@ -1,5 +1,6 @@
 """docs/files.md describes what the code writes: every key of every table, and no key that is not there."""
 
+import csv
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -55,6 +56,20 @@ def test_every_schema_in_the_code_is_described_with_its_number():
     written = set(re.findall(r"\"(medseg/[a-z]+/\d+)\"", source)) - {"medseg/cache/1"}  # gone when training ends
     assert {MODEL_SCHEMA, PREDICTIONS_SCHEMA} <= written
     assert written == set(re.findall(r"`(medseg/[a-z]+/\d+)`", TEXT))
+
+
+def test_the_golden_table_of_combinations_is_in_the_documentation():
+    lines = (ROOT / "tests" / "golden" / "combinations.csv").read_text(encoding="utf-8").splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    shown = {row.split("|")[1].strip(" `"): row for row in text.splitlines() if row.startswith("| `") and " / " in row}
+    for row in rows:
+        cells = [cell.strip() for cell in shown[row.pop("metric")].strip("|").split("|")[1:]]
+        assert cells == [" / ".join(_rounded(number) for number in cell.split("/")) for cell in row.values()]
+
+
+def _rounded(number):
+    return "–" if number == "" else f"{float(number):.3f}".rstrip("0").rstrip(".")
 
 
 def test_links_between_the_papers_lead_somewhere():
