@@ -107,6 +107,9 @@ def _add_folder(folder: Path, channels: int | None, options: io.ReadOptions, fou
     folders = {stem: path for stem, path in scans.paths.items() if path.is_dir() or _is_zip(path)}
     files = {stem: path for stem, path in scans.paths.items() if stem not in folders}
     found.cases += _as_cases(replace(scans, paths=files), channels)
+    if folders and channels is not None and channels > 1:
+        every = catalogued(folder, options).series
+        _refuse_channels(folder, series_cases(in_question(every, options), every, folder), channels)
     for stem, path in folders.items():
         _add_dicom(path, stem, channels, options, found)
     found.cases.sort(key=lambda case: natural_key(case.id))
@@ -137,7 +140,7 @@ def _add_dicom(path: Path, name: str, channels: int | None, options: io.ReadOpti
         found.cases.append(Case(safe_id(name), (path,)))
         return
     series = series_cases(kept, every, path, (name,))
-    if channels is not None and channels > 1 and len(series) > 1:
+    if channels is not None and channels > 1:
         _refuse_channels(path, series, channels)
     found.cases += [Case(each.id, (each.image,), group=each.group, read=each.read) for each in series]
     if aside:
@@ -147,6 +150,8 @@ def _add_dicom(path: Path, name: str, channels: int | None, options: io.ReadOpti
 
 def _refuse_channels(path: Path, series: Sequence[SeriesCase], channels: int) -> None:
     """Refuse several series for a model of several channels: which is which is not said anywhere."""
+    if len(series) < 2:
+        return
     of_patient: dict[str, list[SeriesCase]] = {}
     for each in series:
         of_patient.setdefault(each.group, []).append(each)

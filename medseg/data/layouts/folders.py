@@ -104,8 +104,8 @@ def _survey(folder: Path, root: Path, depth: int) -> Iterator[_Found]:
     images = [path for path in scans if path not in masks]
     mask_folders = [path for path in folders if path.name.lower() in LABEL_FOLDERS]
     sources = [source for source in map(label_source, mask_folders) if isinstance(source, Mapping)]
-    if any(len(_images_in(path)) > 1 for path in folders if path.name.lower() in IMAGE_FOLDERS):
-        sources = []  # images + labels: many cases
+    if sources and any(len(_images_in(path)) > 1 for path in folders if path.name.lower() in IMAGE_FOLDERS):
+        return  # images + labels: many cases, another layout
     parts = folder.relative_to(root).parts
     if masks or (sources and folder != root):
         images += [path for each in folders if each not in mask_folders for path in _images_in(each)]

@@ -55,7 +55,7 @@ def series_cases(
         root: The folder or the archive that the user gave.
         within: Names that ids begin with, as if `root` lay in folders of these names.
     """
-    homes = {id(entry): _home(entry, root) for entry in every}
+    homes = {id(entry): _home(entry) for entry in every}
     shared = Counter(homes.values())
     places = []
     for entry in series:
@@ -89,11 +89,11 @@ def in_question(series: Sequence[io.SeriesEntry], options: io.ReadOptions) -> tu
     )
 
 
-def _home(entry: io.SeriesEntry, root: Path) -> Path:
-    """The one file of a series, or the folder that holds all of them."""
+def _home(entry: io.SeriesEntry) -> Path:
+    """The one file of a series, or the folder that holds all of them, be it in an archive."""
     if len(entry.paths) == 1:
         return entry.paths[0]
-    return Path(commonpath([path.parent for path in entry.paths])) if root.is_dir() else root
+    return Path(commonpath([path.parent for path in entry.paths]))
 
 
 @lru_cache(maxsize=4)
