@@ -3,6 +3,7 @@
 pydicom reads; files without the usual head are taken if they hold a known storage class. Nothing is ordered or placed.
 """
 
+import logging
 import struct
 import warnings
 import zlib
@@ -44,9 +45,13 @@ DAMAGE = (
 """What pydicom raises on bytes that are not as the standard has them."""
 
 _MARK = b"DICM"
+_LOGGER = logging.getLogger("pydicom")
 
 _ASCII = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 """Value representations that hold text of the basic character set alone."""
+
+_STANDARD_ROOT = "1.2.840.10008."
+"""How UIDs of the standard begin; pydicom gives those that it knows a name."""
 
 _NO_CLASS = "object of no known class"
 _FEW = 5
@@ -201,10 +206,14 @@ def numbers(header: Dataset, keyword: str, n: int = 1) -> tuple[float, ...] | No
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Pydicom warns of every oddity that it overlooks; what matters here is checked here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Pydicom warns of every oddity that it overlooks, and logs its value; what matters here is checked here."""
+    was_disabled, _LOGGER.disabled = _LOGGER.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _LOGGER.disabled = was_disabled
 
 
 def _files_under(path: Path) -> Sequence[Path]:
@@ -249,8 +258,12 @@ def _is_image(frame: Frame) -> bool:
 
 
 def _breaks_off(frame: Frame) -> bool:
-    """Whether a file that holds no image should: its class is one of images, or the header ends before the class."""
-    return "Image" in frame.class_name or frame.class_name == _NO_CLASS
+    """Whether a file that holds no image should: its class is one of images, or was cut off itself.
+
+    Classes of vendors' own are whole UIDs that do not begin as the standard's do.
+    """
+    name = frame.class_name
+    return "Image" in name or name == _NO_CLASS or name.startswith(_STANDARD_ROOT) or _STANDARD_ROOT.startswith(name)
 
 
 def _class_name(header: Dataset) -> str:

@@ -25,6 +25,9 @@ SAME_PLACE_SHARE = 0.01
 _DRIFT_SHARE = 0.05
 """How far, in steps, a slice may lie from its place on the even grid (a slow drift), or a gap from k steps."""
 
+_MOST_STEPS = 4
+"""Where every other slice and more are missing, the usual distance is up to so many steps."""
+
 _FINE_QUANTILE = 0.25
 """An uneven stack gets the step that a quarter of its distances do not exceed: thin slices keep their detail."""
 
@@ -99,9 +102,11 @@ def lay(along: NDArray[np.float64], series: str, options: ReadOptions) -> Laid:
     everyone = np.arange(len(along))
     if _is_even(along, everyone):
         return Laid(everyone, everyone.astype(float))
-    places = np.concatenate([[0], np.cumsum(np.rint(np.diff(along) / _step(along)))])
-    if np.diff(places).min() >= 1 and np.diff(places).max() > 1 and _is_on_grid(along, places):
-        return _missing(along, places, series, options)
+    gaps = np.diff(along)
+    for step in (_step(along), max(gaps.min(), _step(along) / _MOST_STEPS)):
+        places = np.concatenate([[0], np.cumsum(np.rint(gaps / step))])
+        if np.diff(places).min() >= 1 and np.diff(places).max() > 1 and _is_on_grid(along, places):
+            return _missing(along, places, series, options)
     return _uneven(along, series, options)
 
 

@@ -157,7 +157,7 @@ def _without_strays(stacks: list[Stack]) -> tuple[list[Stack], tuple[str, ...]]:
 
 def _is_turned(stack: Stack, main: Stack) -> bool:
     mine, other = (numbers(s.first.header, "ImageOrientationPatient", 6) for s in (stack, main))
-    return not _close(mine, other, _SAME_DIRECTION)
+    return mine is not None and other is not None and not _close(mine, other, _SAME_DIRECTION)
 
 
 def _only_volume(stacks: list[Stack]) -> tuple[list[Stack], tuple[str, ...]]:
@@ -188,7 +188,7 @@ def _several_in_series(stacks: Sequence[Stack], path: Path) -> str:
     values = {key: [value_of(stack.first, key) for stack in stacks] for key in _DIFFERING}
     differing = [key for key, found in values.items() if len(set(found)) > 1]
     largest = max(stacks, key=lambda stack: len(stack.files))
-    is_turned = set(differing) <= {"ImageOrientationPatient", "StackID", "ImageType"}
+    is_turned = {"ImageOrientationPatient"} <= set(differing) <= {"ImageOrientationPatient", "StackID", "ImageType"}
     what = "orientations of slices" if is_turned else f"different stacks (they differ in {', '.join(differing)})"
     sizes = few([str(len(stack.files)) for stack in stacks], _FEW)
     holds = f"Series {stacks[0].number} in {path} holds {len(stacks)} {what}, of {sizes} images"

@@ -66,24 +66,24 @@ def placed_series(path: Path, options: ReadOptions) -> PlacedSeries:
         InputError: There is none, more than one, or it cannot be placed without guessing.
     """
     found = find_images(path)
-    series = placed(found.images, path, options)
-    _check_beside(series, found.damaged)
+    series = placed(found.images, path, options, found.damaged)
     return replace(series, notes=found.notes + series.notes)
 
 
-def placed(images: Sequence[Frame], path: Path, options: ReadOptions) -> PlacedSeries:
+def placed(images: Sequence[Frame], path: Path, options: ReadOptions, damaged: Sequence[Path] = ()) -> PlacedSeries:
     """The slices of the one series among images as `find` gives them; `path` is said in the sentences."""
     images = of_series(images, path, options)
     stack, notes = choose_stack(split_all(images), path, options)
+    _check_beside(stack, damaged)
     for file in stack.files:
         check_grey(file)
     series = place(stack, options)
     return replace(series, notes=notes + series.notes)
 
 
-def _check_beside(series: PlacedSeries, damaged: Sequence[Path]) -> None:
+def _check_beside(stack: Stack, damaged: Sequence[Path]) -> None:
     """A damaged file beside the slices may be one of them: at an end of the stack nobody would miss it."""
-    folders = {file.path.parent for file in series.files}
+    folders = {file.path.parent for file in stack.files}
     lost = next((path for path in damaged if path.parent in folders), None)
     if lost is not None:
         raise InputError(
