@@ -1,0 +1,68 @@
+"""What several readers agree on: votes counted by hand, STAPLE where a reader is unreliable."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medseg.core.errors import InputError, UsageError
+from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap
+from medseg.evaluate.readers import agreement, consensus
+
+GRID = Geometry.from_spacing((12, 10, 8))
+LABELS = Labels({"one": (1,), "two": (2,), "both": (1, 2)})
+
+
+def readers(*arrays):
+    return {f"reader {n}": LabelMap(np.asarray(array, np.uint8), GRID) for n, array in enumerate(arrays, start=1)}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([2, 3, 4]))
+def test_the_majority_is_that_of_votes_counted_voxel_by_voxel(seed, n):
+    arrays = np.random.default_rng(seed).integers(0, 3, (n, *GRID.shape))
+    votes = np.stack([(arrays == value).sum(axis=0) for value in range(3)])
+    wins = votes == votes.max(axis=0)
+    expected = np.where(wins.sum(axis=0) == 1, votes.argmax(axis=0), 0)
+    found, notes = consensus(readers(*arrays), "majority")
+    assert np.array_equal(found.array, expected)
+    n_undecided = int((wins.sum(axis=0) > 1).sum())
+    assert notes == () if not n_undecided else str(n_undecided) in notes[0]
+
+
+def test_staple_trusts_two_that_agree_more_than_a_third():
+    truth = np.zeros(GRID.shape, int)
+    truth[2:9, 2:8, 2:6] = 1
+    wild = np.random.default_rng(1).integers(0, 2, GRID.shape)
+    found, _ = consensus(readers(truth, truth, wild), "staple")
+    assert np.array_equal(found.array, truth)
+
+
+def test_readers_of_one_mind_agree_on_it_and_empty_maps_on_nothing():
+    truth = np.random.default_rng(2).integers(0, 3, GRID.shape)
+    for how in ("staple", "majority"):
+        assert np.array_equal(consensus(readers(truth, truth), how)[0].array, truth)
+        assert not consensus(readers(truth * 0, truth * 0), how)[0].array.any()
+
+
+def test_agreement_is_the_dice_of_every_pair():
+    a, b = np.random.default_rng(3).integers(0, 3, (2, *GRID.shape))
+    found = agreement(readers(a, b, a), LABELS)
+    assert found["reader 1", "reader 3"] == {"one": 1, "two": 1, "both": 1}
+    dice = 2 * ((a == 2) & (b == 2)).sum() / ((a == 2).sum() + (b == 2).sum())
+    assert found["reader 1", "reader 2"]["two"] == pytest.approx(dice)
+    assert list(found) == [("reader 1", "reader 2"), ("reader 1", "reader 3"), ("reader 2", "reader 3")]
+    assert agreement(readers(a * 0, a * 0), LABELS)["reader 1", "reader 2"] == {}
+
+
+def test_what_cannot_agree_is_refused():
+    with pytest.raises(UsageError, match="at least two"):
+        consensus(readers(np.zeros(GRID.shape)), "staple")
+    with pytest.raises(UsageError, match="staple or majority"):
+        consensus(readers(np.zeros(GRID.shape), np.zeros(GRID.shape)), "mean")
+    moved = GRID.crop((1, 0, 0), (13, 10, 8))
+    maps = readers(np.zeros(GRID.shape)) | {"B": LabelMap(np.zeros(GRID.shape, np.uint8), moved)}
+    with pytest.raises(InputError, match="reader 1 and B lie on different grids"):
+        consensus(maps, "majority")
