@@ -146,7 +146,7 @@ def _module(path: Path) -> Any:  # noqa: ANN401  a module
     if kind is None and path.is_dir():
         raise InputError(f"{path} is a folder without a DICOM image; give a file or the folder of one DICOM series.")
     if kind is None and path.suffix.lower() == ".zip":
-        raise InputError(f"{path} is a zip archive of {len(members(path))} files, none of which is DICOM.")
+        raise InputError(f"{path} is a zip archive without a DICOM file, of {len(members(path))} in all.")
     if kind is None:
         raise InputError(f"{path} is not an image that medseg reads ({READABLE}).")
     if path.is_dir() and kind != "dicom":
