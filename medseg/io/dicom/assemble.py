@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from medseg.io.dicom.encoded import forget
 from medseg.io.dicom.find import Frame, numbers, text
 from medseg.io.dicom.pixels import SliceValues, keeps_integers, slice_values
+from medseg.io.dicom.stored import n_zeros_after
 
 __all__ = ["assemble"]
 
@@ -138,6 +139,9 @@ def _about(frames: Sequence[Frame]) -> tuple[str, ...]:
     photometric = text(frames[0].header, "PhotometricInterpretation")
     if not photometric.startswith("MONOCHROME") and photometric:
         notes.append(f"The pixels are declared as colour ({photometric}) and hold greys only; one channel was read.")
+    n_zeros = n_zeros_after(frames[0])
+    if n_zeros:
+        notes.append(f"{n_zeros} bytes of zeros after the pixels of a slice were left aside.")
     return tuple(notes)
 
 

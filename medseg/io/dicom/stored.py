@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from pydicom.uid import UID
 
 from medseg.core.errors import InputError
-from medseg.io.dicom.codestream import has_end, head_of
+from medseg.io.dicom.codestream import has_end, head_of, length_of_runs
 from medseg.io.dicom.decode import Coded, DecodeError, decoded, is_decodable
 from medseg.io.dicom.encoded import CutOff, Misplaced, PixelElement, Source, forget, frame_stream, pixel_element
 from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
 
-__all__ = ["Layout", "layout_of", "stored_frames", "stored_values"]
+__all__ = ["Layout", "layout_of", "n_zeros_after", "stored_frames", "stored_values"]
 
 _NATIVE = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
 """Transfer syntaxes with uncompressed pixels; "" is a file whose head was cut off."""
@@ -117,6 +117,19 @@ def stored_values(file: Frame) -> NDArray[Any]:
     row, column, *_ = file.tile
     n_rows, n_columns = (_whole(file, key) for key in ("Rows", "Columns"))
     return _pictures.of(file)[row : row + n_rows, column : column + n_columns]
+
+
+def n_zeros_after(file: Frame) -> int:
+    """How many bytes, zeros all, follow uncompressed pixels without belonging to one; an even number's last is none.
+
+    Raises:
+        InputError: The file has no pixels.
+    """
+    layout, source = layout_of(file), _source(file)
+    with _in_words(file), source.opened(0) as opened:
+        length = pixel_element(opened, source).length
+    expected = -(-layout.n_bits * source.n_frames // 8)
+    return 0 if length is None else max(0, length - expected - expected % 2)
 
 
 def stored_frames(file: Frame, n_frames: int) -> Iterator[NDArray[Any]]:
@@ -228,6 +241,7 @@ def _raw(
 
 def _native(layout: Layout, file: BinaryIO, source: Source, element: PixelElement, index: int) -> NDArray[Any]:
     _check_length(layout, file, source, element)
+    _check_rest(layout, file, source, element)
     if layout.bits_allocated == 1:
         first = index * layout.n_values
         start = first // 16 * 2  # bytes in big-endian words come in pairs
@@ -254,10 +268,19 @@ def _check_length(layout: Layout, file: BinaryIO, source: Source, element: Pixel
     found = min(element.length or 0, there)
     if found < expected:
         raise CutOff(found, expected)
-    if found >= 2 * expected + 2:
+
+
+def _check_rest(layout: Layout, file: BinaryIO, source: Source, element: PixelElement) -> None:
+    """After the pixels zeros may come and nothing else: otherwise the header tells the wrong size."""
+    expected = -(-layout.n_bits * source.n_frames // 8)
+    n_rest = (element.length or 0) - expected
+    if n_rest <= 1:
+        return
+    file.seek(element.value_at + expected)
+    if n_rest >= expected or any(file.read(n_rest)):
         raise Misplaced(
-            f"holds {found} bytes of pixels where {expected} were expected: its Rows, Columns, BitsAllocated or "
-            "NumberOfFrames is wrong"
+            f"holds {element.length} bytes of pixels where {expected} were expected: its Rows, Columns, BitsAllocated "
+            "or NumberOfFrames is wrong"
         )
 
 
@@ -317,9 +340,12 @@ def _extended_offsets(file: Frame) -> tuple[int, ...]:
 def _inflated(layout: Layout, stream: bytes) -> NDArray[Any]:
     """One deflated frame, in bounds: this one needs no other process."""
     expected = -(-layout.n_bits // 8)
-    content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream, expected)
+    content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream, expected + 2)
     if len(content) < expected:
         raise CutOff(len(content), expected)
+    if len(content) > expected + expected % 2:
+        raise Misplaced(f"holds a deflated frame of more than the {expected} bytes that were expected")
+    content = content[:expected]
     if layout.bits_allocated == 1:
         return _unpacked(np.frombuffer(content, np.uint8), 0, layout)
     values = np.frombuffer(content, layout.dtype.newbyteorder("<")).astype(layout.dtype)
@@ -360,6 +386,7 @@ def _check_stream(file: Frame, layout: Layout, syntax: str, stream: bytes) -> in
             f"medseg decodes up to {_MOST_PIXELS}."
         )
     if syntax == _RLE:
+        _check_runs(file, layout, stream)
         return layout.bits_stored
     head = head_of(stream)
     if head is None:
@@ -372,6 +399,17 @@ def _check_stream(file: Frame, layout: Layout, syntax: str, stream: bytes) -> in
     if not has_end(stream):
         raise InputError(f"{file.path} is cut off: its compressed stream ({_name(syntax)}) has no end. Copy it again.")
     return head.bits if syntax in _DCT else layout.bits_stored
+
+
+def _check_runs(file: Frame, layout: Layout, stream: bytes) -> None:
+    runs = length_of_runs(stream)
+    n_segments, n_bytes = layout.samples * layout.bits_allocated // 8, layout.rows * layout.columns
+    if runs is None or runs[0] != n_segments or not n_bytes <= runs[1] <= n_bytes + 1:
+        found = "nothing" if runs is None else f"{runs[0]} segments, the first of {runs[1]} bytes"
+        raise InputError(
+            f"{file.path} is damaged or cut off: its run-length encoded pixels are {found}; {n_segments} of {n_bytes} "
+            "bytes were expected. Copy it again."
+        )
 
 
 def _undecoded(file: Frame, coded: Coded, n_stream: int, error: DecodeError) -> str:
