@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from medseg.core.errors import UsageError
 from medseg.data.dataset import Case, natural_key
-from medseg.data.groups import grouped
+from medseg.data.groups import by_patient, grouped
 
 
 def cases(*ids, **columns):
@@ -64,3 +64,24 @@ def test_a_column_of_the_table_groups():
 def test_a_rule_that_cannot_work_says_why(rule, message):
     with pytest.raises(UsageError, match=message):
         grouped(cases("a", "b"), rule)
+
+
+def test_cases_of_one_patient_are_one_group_called_after_the_first():
+    found, notes = by_patient(cases("a", "b", "c"), {"a": "digest", "c": "digest", "b": "else"})
+    assert [case.group for case in found] == ["a", "b", "a"]
+    assert notes == ("2 cases are of 1 patients by their DICOM headers and stay together.",)
+
+
+def test_groups_that_were_given_stay_and_a_divided_patient_is_told():
+    divided = [Case("a", (Path("a"),), group="x"), Case("b", (Path("b"),), group="y")]
+    found, (note,) = by_patient(divided, {"a": "digest", "b": "digest"})
+    assert [case.group for case in found] == ["x", "y"]
+    assert "in different groups (a, b)" in note
+    assert "digest" not in note
+
+
+def test_cases_without_a_cell_in_the_column_are_groups_of_their_own():
+    some = [Case("a", (Path("a"),), attributes={"site": "s"}), Case("b", (Path("b"),))]
+    found, (note,) = grouped(some, "site")
+    assert [case.group for case in found] == ["s", "b"]
+    assert note == '1 cases have nothing in "site" and are a group each: b.'

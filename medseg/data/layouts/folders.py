@@ -14,6 +14,7 @@ from pathlib import Path
 from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.dataset import BadCase, Case, Dataset, LabelSource, listed, natural_key, short_ids
+from medseg.data.layouts import bids
 from medseg.data.layouts.ambiguity import Candidates, refuse_unclear
 from medseg.data.layouts.channels import channels_of_most, names_by_looking
 from medseg.data.layouts.declaration import DECLARATION
@@ -38,7 +39,9 @@ class _Found:
 
 
 def recognises(root: Path) -> str | None:
-    """Why `root` holds cases that name their label maps, or None."""
+    """Why `root` holds cases that name their label maps, or None. What names its files as BIDS does is BIDS."""
+    if bids.recognises(root) is not None:
+        return None
     for found in _survey(root, root, 0):
         if found.images and found.labels:
             what = found.labels[0]
@@ -160,7 +163,10 @@ def _begins(stem: str, base: str) -> bool:
 def _one_case(parts: tuple[str, ...], images: list[Path], labels: Sequence[LabelSource]) -> _Found:
     """All images of a folder as the channels of its case."""
     stems = [stem_of(path) for path in images]
-    base = _common_start(stems) if len(stems) > 1 else next((p for p in parts[-1:] if _begins(stems[0], p)), "")
+    if len(stems) == 1:
+        base = next((name for name in parts[-1:] if _begins(stems[0], name)), "")
+    else:
+        base = _common_start(stems)  # "" for none
     return _Found(parts, _keyed(images, base), labels)
 
 
