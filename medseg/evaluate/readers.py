@@ -9,7 +9,7 @@ Sources: Warfield 2004 (STAPLE), Rohlfing 2003 (its form for several labels).
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +92,7 @@ def _decided(arrays: Sequence[NDArray[np.integer]], how: ConsensusName) -> tuple
 
     undecided = int(max(int(array.max()) for array in arrays)) + 1
     images = [sitk.GetImageFromArray(np.ascontiguousarray(array.astype(np.uint16))) for array in arrays]
-    filters = {"staple": sitk.MultiLabelSTAPLEImageFilter, "majority": sitk.LabelVotingImageFilter}
+    filters: Mapping[str, Any] = {"staple": sitk.MultiLabelSTAPLEImageFilter, "majority": sitk.LabelVotingImageFilter}
     combine = filters[how]()
     combine.SetLabelForUndecidedPixels(undecided)
     array = sitk.GetArrayFromImage(combine.Execute(images)).astype(np.uint16)
