@@ -159,7 +159,7 @@ def test_what_a_frame_says_counts_before_what_all_say(tmp_path):
     shared = groups_of(ORIGIN, slope=3, intercept=5, spacing=(2, 2), PlanePositionSequence=None)
     per_frame = [{"PlanePositionSequence": groups_of(place)["PlanePositionSequence"]} for place in stacked(3)]
     per_frame[1]["PixelValueTransformationSequence"] = group(RescaleSlope="7", RescaleIntercept="0")
-    write_enhanced(tmp_path / "a", STORED[:3], per_frame, shared=shared)
+    write_enhanced(tmp_path / "a", STORED[:3], per_frame, shared=shared, RescaleSlope="9", PixelSpacing=["9", "9"])
     volume = io.read(tmp_path / "a")
     assert volume.geometry.spacing_mm == pytest.approx((2, 2, 2.5))
     for k, (slope, intercept) in enumerate(((3, 5), (7, 0), (3, 5))):
@@ -189,12 +189,16 @@ def test_what_a_converter_left_over_is_told_of_its_frame_and_never_instead_of_th
         return item
 
     per_frame = [
-        groups_of(place, UnassignedPerFrameConvertedAttributesSequence=left_over(n), MRImageFrameTypeSequence=None)
+        groups_of(place, UnassignedPerFrameConvertedAttributesSequence=left_over(n), PixelMeasuresSequence=None)
         for n, place in enumerate(stacked(2))
     ]
+    left_over_of_all = group(ProtocolName="t1", EchoTime="12")
     path = write_enhanced(
         *(tmp_path / "a", STORED[:2], per_frame),
-        shared={"UnassignedSharedConvertedAttributesSequence": group(ProtocolName="t1", EchoTime="12")},
+        shared={
+            "UnassignedSharedConvertedAttributesSequence": left_over_of_all,
+            "PixelMeasuresSequence": groups_of(ORIGIN)["PixelMeasuresSequence"],
+        },
         SOPClassUID=LegacyConvertedEnhancedMRImageStorage,
     )
     header = headers_of(path)[1]
