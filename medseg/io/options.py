@@ -39,7 +39,7 @@ _ALLOWED: Mapping[str, tuple[str, ...]] = {
 _EXAMPLES: Mapping[str, str] = {
     "series": "a SeriesInstanceUID or a SeriesNumber",
     "modality": "a modality as DICOM writes it, such as CT, MR or PT",
-    "select": "an attribute and its value, such as select=EchoTime=10",
+    "select": "attributes and their values, such as select=EchoTime=10 or select=EchoTime=10,ImageType=M",
     "overlaps": "regions, refuse, or names of structures in order, such as overlaps=tumour,liver",
 }
 """What belongs into options of free text."""
@@ -52,11 +52,14 @@ class ReadOptions:
     Attributes:
         geometry: Which of a NIfTI's two geometries counts; "auto" takes the sform and refuses if they contradict.
         channels: "last": the fourth axis of a 4-D file holds channels, as MSD's files do; "auto" refuses such a file.
-        volume: Which volume of a 4-D file to take, counted from 0; None refuses such a file.
+        volume: Which volume of a 4-D file or DICOM series to take, counted from 0; None refuses such a one.
         space: Patient axes of an NRRD file that does not name them; "auto" refuses such a file.
         series: SeriesInstanceUID (or SeriesNumber) of the one DICOM series to take where a folder holds several.
         modality: Modality ("CT", "MR", "PT") of the DICOM series to take where a folder holds several.
-        select: ATTRIBUTE=VALUE (EchoTime=10) of the images to take where a DICOM series holds several at each position.
+        select: ATTRIBUTE=VALUE (EchoTime=10) of the images to take where a DICOM series holds several at each position
+            or several stacks; several with commas (EchoTime=10,ImageType=M) must all hold. Attributes have the names of
+            the standard, or are eight hexadecimal digits; numbers fit within 1e-4, a word fits as one of several, and
+            parts of a value are joined by slashes (PixelSpacing=0.5/0.5).
         missing: What to do where slices of a DICOM series are missing: "fill" interpolates them, "largest-run" takes
             the longest unbroken part.
         uneven: "resample" puts unevenly spaced slices of a DICOM series on an even grid.
@@ -141,7 +144,7 @@ def _check(key: str, value: str) -> None:
         raise UsageError(f"--read volume={value} is not allowed; volume is a whole number, counted from 0.")
     if key in _EXAMPLES and not value.strip():
         raise UsageError(f"--read {key}= is empty; give {_EXAMPLES[key]}.")
-    if key == "select" and not all(part.strip() for part in (*value.partition("="),)):
+    if key == "select" and not all(word.strip() for part in value.split(",") for word in part.partition("=")):
         raise UsageError(f"--read select={value} is not allowed; give {_EXAMPLES['select']}.")
     if key == "fraction" and not _is_fraction(value):
         raise UsageError(f"--read fraction={value} is not allowed; fraction is a number above 0 and up to 1.")

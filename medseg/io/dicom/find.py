@@ -171,11 +171,11 @@ def text(header: Dataset, keyword: str) -> str:
 
 
 def _converted_text(header: Dataset, keyword: str) -> str:
-    with quietly():
-        try:
+    try:
+        with quietly():
             value = header.get(keyword)
-        except DAMAGE:
-            return ""
+    except DAMAGE:
+        return ""
     if value is None:
         return ""
     return "\\".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
@@ -206,12 +206,19 @@ def numbers(header: Dataset, keyword: str, n: int = 1) -> tuple[float, ...] | No
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Pydicom warns of every oddity that it overlooks, and logs its value; what matters here is checked here."""
+    """Pydicom warns of every oddity that it overlooks, and logs its value; what matters here is checked here.
+
+    It also raises OSError of its own where a sequence breaks off, without a number of the system's: that is damage.
+    """
     was_disabled, _LOGGER.disabled = _LOGGER.disabled, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except OSError as error:
+        if error.errno is None:
+            raise EOFError(*error.args) from error
+        raise
     finally:
         _LOGGER.disabled = was_disabled
 
@@ -233,16 +240,16 @@ def _start(path: Path) -> bytes:
 
 def _frame(path: Path) -> Frame | None:
     """The header of a DICOM file and where its pixels begin; None if it cannot be read."""
-    with quietly():
-        try:
+    try:
+        with quietly():
             with opened(path) as file:
                 if is_deflated(file):
                     header, pixels_at = deflated_header(file)
                     return Frame(path, header, pixels_at=pixels_at)
                 header = dcmread(file, stop_before_pixels=True, force=True)
                 return Frame(path, header, pixels_at=file.tell())
-        except DAMAGE:
-            return None
+    except DAMAGE:
+        return None
 
 
 def _has_known_class(frame: Frame) -> bool:

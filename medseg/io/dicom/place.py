@@ -215,11 +215,11 @@ def _distinct(files: Sequence[Frame]) -> list[Frame]:
 
 
 def _pixel_digest(file: Frame) -> str:
-    with quietly(), opened(file.path) as stream:
-        try:
+    try:
+        with quietly(), opened(file.path) as stream:
             pixels = dcmread(stream, force=True).get("PixelData") or b""
-        except DAMAGE as error:
-            raise InputError(f"{file.path} is damaged. Copy it again.") from error
+    except DAMAGE as error:
+        raise InputError(f"{file.path} is damaged. Copy it again.") from error
     return hashlib.sha256(pixels).hexdigest()
 
 

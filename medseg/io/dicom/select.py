@@ -85,8 +85,8 @@ def matching(image: Frame, key: str, wanted: str) -> bool:
     """Whether an attribute has a value: numbers within 1e-4 of it, a word as one of several too."""
     found = value_of(image, key)
     wanted = wanted.replace("\\", "/")
-    if found == wanted or (found != "" and wanted in found.split("/")):
-        return True
+    if found == "" or found == wanted or wanted in found.split("/"):
+        return found != ""
     parts = found.split("/"), wanted.split("/")
     if not _is_number(image, key) or len(parts[0]) != len(parts[1]):
         return False
@@ -108,7 +108,8 @@ def told_apart(places: Sequence[Place]) -> Volumes | None:
             order = sorted(by_value, key=lambda value: tuple(map(_rank, value)))
             images = tuple(tuple(by_value[value]) for value in order)
             return Volumes(tuple(names[value] for value in order), images, True, " and ".join(chosen))
-    return next(filter(None, (_by_rank(places, key, n_volumes) for key in _RISING)), None)
+    kinds = [key for key in (*keys, _GRADIENT) if key not in _RISING]
+    return next(filter(None, (_by_rank(places, key, n_volumes, kinds) for key in _RISING)), None)
 
 
 def differing(images: Iterable[Frame]) -> tuple[str, ...]:
@@ -159,8 +160,11 @@ def _part_of(image: Frame, key: str, part: int | None) -> str:
     return value.split("/")[part] if key == _IMAGE_TYPE and part is not None else value
 
 
-def _by_rank(places: Sequence[Place], key: str, n_volumes: int) -> Volumes | None:
-    """Volumes in the rising order of a key: at all positions the n-th values are below the (n+1)-th of any position."""
+def _by_rank(places: Sequence[Place], key: str, n_volumes: int, kinds: Sequence[str]) -> Volumes | None:
+    """Volumes in the rising order of a key: at all positions the n-th values are below the (n+1)-th of any position.
+
+    None of `kinds` differs within one of them: an echo of one time is no neighbour of another echo.
+    """
     if any(len(place) != n_volumes for place in places):
         return None
     ranked = []
@@ -174,6 +178,8 @@ def _by_rank(places: Sequence[Place], key: str, n_volumes: int) -> Volumes | Non
     if any(before[1] >= after[0] for before, after in pairwise(ends)):
         return None
     images = tuple(tuple(image for _, image in column) for column in columns)
+    if any(len({value_of(image, kind) for image in volume}) > 1 for volume in images for kind in kinds):
+        return None
     return Volumes(tuple(f"volume {n}" for n in range(n_volumes)), images, False, key)
 
 
@@ -233,7 +239,7 @@ def _b_value(header: Dataset) -> str:
 def _gradient(header: Dataset) -> str:
     value = text(header, _GRADIENT) or _first_private(header, (0x0019100E, 0x00651037))
     if not value:
-        philips, ge = ((_private(header, first + n) for n in range(3)) for first in (0x200510B0, 0x001910BB))
+        philips, ge = ([_private(header, first + n) for n in range(3)] for first in (0x200510B0, 0x001910BB))
         value = "\\".join(filter(None, philips)) or "\\".join(filter(None, ge))
     parts = [_number(part) for part in value.split("\\")]
     return "/".join(f"{round(part, 4) + 0.0:g}" for part in parts if part is not None)
@@ -245,11 +251,11 @@ def _first_private(header: Dataset, tags: Iterable[int]) -> str:
 
 def _private(header: Dataset, tag: int) -> str:
     """A private element as text; where its type was lost on the way (UN), bytes are taken as floats or as text."""
-    with quietly():
-        try:
+    try:
+        with quietly():
             value = header[Tag(tag)].value if Tag(tag) in header else None
-        except DAMAGE:
-            return ""
+    except DAMAGE:
+        return ""
     if isinstance(value, bytes):
         return _unknown(value)
     if value is None:
