@@ -89,11 +89,11 @@ def split(file: Frame) -> tuple[Frame, ...]:
     """
     if file.index is not None or file.tile is not None:
         return (file,)
-    with quietly():
-        try:
+    try:
+        with quietly():
             return _split(file)
-        except DAMAGE as error:
-            raise InputError(f"{file.path} has a damaged description of its frames. Copy it again.") from error
+    except DAMAGE as error:
+        raise InputError(f"{file.path} has a damaged description of its frames. Copy it again.") from error
 
 
 def _split(file: Frame) -> tuple[Frame, ...]:

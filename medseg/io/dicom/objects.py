@@ -49,11 +49,11 @@ def object_entry(file: Frame) -> ObjectEntry:
 
 def items(header: Dataset, keyword: str) -> Iterator[Dataset]:
     """The items of a sequence; none where it is absent or damaged."""
-    with quietly():
-        try:
+    try:
+        with quietly():
             yield from list(header.get(keyword) or ())
-        except DAMAGE:
-            return
+    except DAMAGE:
+        return
 
 
 def patient_of(header: Dataset) -> str:

@@ -194,11 +194,11 @@ def _tag(path: Path) -> Iterator[_Tag]:
     """The tag of a file, if it is a DICOM image."""
     if not begins_as_dicom(first_bytes(path, HEAD_BYTES)):
         return
-    with quietly(), opened(path) as file:
-        try:
+    try:
+        with quietly(), opened(path) as file:
             header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=[*_WANTED])
-        except DAMAGE:
-            return
+    except DAMAGE:
+        return
     if not any(header.get(keyword) is None for keyword in ("Rows", "SeriesInstanceUID")):
         series, number, instance, frame = (text(header, keyword) for keyword in _WANTED[:4])
         if not is_label(Frame(path, header)):

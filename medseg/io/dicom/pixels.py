@@ -111,13 +111,11 @@ def _number(file: Frame, keyword: str, default: float) -> float:
 
 
 def _looked_up(file: Frame, stored: NDArray[Any], factor: float) -> NDArray[np.float32]:
-    with quietly():
-        try:
+    try:
+        with quietly():
             values = np.asarray(apply_modality_lut(stored, file.header), np.float64) * factor
-        except DAMAGE as error:
-            raise InputError(
-                f"{file.path} has a modality LUT that cannot be applied. Copy or export it again."
-            ) from error
+    except DAMAGE as error:
+        raise InputError(f"{file.path} has a modality LUT that cannot be applied. Copy or export it again.") from error
     return values.astype(np.float32)
 
 

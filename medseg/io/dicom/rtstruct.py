@@ -94,11 +94,11 @@ def read_rtstruct(file: Frame, target: Target, options: ReadOptions) -> LabelMap
         InputError: The file is damaged, two structures share a name, or a contour lies at no slice of the grid.
     """
     noticed = _Noticed(Counter(), [], [])
-    with quietly():
-        try:
+    try:
+        with quietly():
             structures = _structures(file, target, noticed)
-        except DAMAGE as error:
-            raise InputError(f"{file.path} is damaged: its contours cannot be read. Copy it again.") from error
+    except DAMAGE as error:
+        raise InputError(f"{file.path} is damaged: its contours cannot be read. Copy it again.") from error
     axis = _slice_axis(structures, target)
     map_ = Structures(target.grid.shape, (structure.name for structure in structures), options.overlaps)
     for structure in structures:

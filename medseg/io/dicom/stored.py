@@ -185,15 +185,15 @@ def _picture(file: Frame) -> NDArray[Any]:
 @contextmanager
 def _in_words(file: Frame) -> Iterator[None]:
     """What goes wrong while pixels are read, as sentences about the file."""
-    with quietly():
-        try:
+    try:
+        with quietly():
             yield
-        except CutOff as error:
-            raise InputError(f"{file.path} is cut off: {error}. Copy it again.") from error
-        except Misplaced as error:
-            raise InputError(f"{file.path} {error}. It is cut off or damaged; copy it again.") from error
-        except DAMAGE as error:
-            raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
+    except CutOff as error:
+        raise InputError(f"{file.path} is cut off: {error}. Copy it again.") from error
+    except Misplaced as error:
+        raise InputError(f"{file.path} {error}. It is cut off or damaged; copy it again.") from error
+    except DAMAGE as error:
+        raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
 
 
 def _most_bytes(layout: Layout, source: Source) -> int:

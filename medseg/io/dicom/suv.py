@@ -301,21 +301,21 @@ def _within(value: float | None, name: str, bounds: tuple[float, float], unit: s
 
 
 def _items(header: Dataset, keyword: str) -> Sequence[Dataset]:
-    with quietly():
-        try:
+    try:
+        with quietly():
             items = header.get(keyword)
-        except DAMAGE:
-            return ()
+    except DAMAGE:
+        return ()
     return [item for item in items if isinstance(item, Dataset)] if isinstance(items, Iterable) else ()
 
 
 def _private(header: Dataset, owner: str, element: tuple[int, int]) -> str:
     """A private element's text; "" if its owner has none here."""
-    with quietly():
-        try:
+    try:
+        with quietly():
             value: Any = header.private_block(element[0], owner)[element[1]].value
-        except DAMAGE:
-            return ""
+    except DAMAGE:
+        return ""
     if isinstance(value, bytes):  # its type is not known where the data set does not say it
         return value.decode("ascii", "replace").strip(" \0")
     return "" if value is None else str(value)
