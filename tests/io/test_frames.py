@@ -18,6 +18,7 @@ from pydicom.uid import (
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     NuclearMedicineImageStorage,
     RLELossless,
+    VLWholeSlideMicroscopyImageStorage,
 )
 
 from medseg import io
@@ -264,6 +265,16 @@ def test_an_enhanced_object_without_groups_has_no_positions(tmp_path):
         io.read(path)
 
 
+def test_pictures_of_tiles_are_no_slices(tmp_path):
+    mosaic = group(FrameType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    per_frame = [groups_of(place, MRImageFrameTypeSequence=mosaic) for place in stacked(6)]
+    with pytest.raises(InputError, match="mosaics"):
+        io.read(write_enhanced(tmp_path / "a" / "a", STORED, per_frame))
+    whole_slide = {"SOPClassUID": VLWholeSlideMicroscopyImageStorage, "DimensionOrganizationType": "TILED_FULL"}
+    with pytest.raises(InputError, match="tiles of a large picture.*Whole Slide"):
+        io.read(write_enhanced(tmp_path / "b" / "b", STORED, [], **whole_slide))
+
+
 def test_a_film_is_no_volume_and_a_single_image_may_count_itself(tmp_path):
     film = {"NumberOfFrames": 4, "SOPClassUID": MultiFrameGrayscaleWordSecondaryCaptureImageStorage}
     write_series(tmp_path / "film", STORED[:1], **film)
@@ -281,8 +292,13 @@ def test_parts_of_one_object_are_joined_and_none_may_be_missing(tmp_path):
         number = {"InConcatenationNumber": part + 1, "InConcatenationTotalNumber": 3, "ConcatenationUID": "1.2.3.4"}
         write_enhanced(tmp_path / f"{part}", STORED[2 * part : 2 * part + 2], per_frame, **number)
     np.testing.assert_array_equal(io.read(tmp_path).array[0].T, STORED)
+    kept = (tmp_path / "1").read_bytes()
+    (tmp_path / "1").unlink()
+    with pytest.raises(InputError, match="one of 3 parts of an object .* part 2 is missing"):
+        io.read(tmp_path)
+    (tmp_path / "1").write_bytes(kept)
     (tmp_path / "2").unlink()
-    with pytest.raises(InputError, match="one of 3 parts of an object .* part 3 is missing"):
+    with pytest.raises(InputError, match="part 3 is missing"):
         io.read(tmp_path)
 
 

@@ -9,6 +9,7 @@ nuclear medicine have modules of their own. Nothing is ordered, placed or decode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
@@ -69,6 +70,9 @@ _LARGEST = 4096
 
 _DATE_LENGTH = len("YYYYMMDD")
 
+_FEW = 6
+"""How many missing parts a sentence lists."""
+
 
 def split_all(files: Iterable[Frame]) -> tuple[Frame, ...]:
     """The images in files; those of an object that was cut into several files (a concatenation) are all there.
@@ -122,6 +126,8 @@ def _promised(file: Frame) -> int:
 
 def _enhanced(file: Frame) -> tuple[Frame, ...]:
     header = file.header
+    if text(header, "DimensionOrganizationType") == "TILED_FULL":
+        raise InputError(f"{file.path} holds the tiles of a large picture ({file.class_name}); this is no volume.")
     described = element_at(header, _PER_FRAME)
     items = described.value if described is not None else ()
     if len(items) != _promised(file):
@@ -138,6 +144,8 @@ def _enhanced(file: Frame) -> tuple[Frame, ...]:
         own, left_over = _laid_flat([item], pool, free)
         own = {tag: element for tag, element in left_over.items() if tag not in shared} | own
         frames.append(replace(file, header=layered(own, common, header), index=index, n_frames=len(items)))
+    if is_mosaic(frames[0]):
+        raise InputError(f"{file.path} holds mosaics (slices tiled in one picture) as frames; export single slices.")
     return tuple(frames)
 
 
@@ -222,13 +230,13 @@ def _check_parts(files: Iterable[Frame]) -> None:
 
 def _check_concatenation(parts: Sequence[Frame]) -> None:
     present = {_number(part, "InConcatenationNumber") for part in parts}
-    total = max([_number(part, "InConcatenationTotalNumber") for part in parts] + list(present))
-    missing = [number for number in range(1, total + 1) if number not in present]
+    total = max(*present, *(_number(part, "InConcatenationTotalNumber") for part in parts))
+    missing = list(islice((number for number in range(1, total + 1) if number not in present), _FEW))
     if missing:
-        listed = ", ".join(map(str, missing))
         raise InputError(
-            f"{parts[0].path} is one of {total} parts of an object that was cut into several files; "
-            f"of these, part {listed} is missing. Complete the folder."
+            f"{parts[0].path} is one of {total} parts of an object that was cut into several files; of these, part "
+            f"{', '.join(map(str, missing))}{' and more are' if len(missing) == _FEW else ' is'} missing. "
+            "Complete the folder."
         )
 
 
