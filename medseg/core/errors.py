@@ -15,7 +15,16 @@ and what to do. Anything else that escapes is a defect of medseg.
 
 from typing import ClassVar
 
-__all__ = ["AmbiguousError", "InputError", "MachineError", "MedsegError", "ModelError", "OrphanError", "PlanError", "UsageError"]
+__all__ = [
+    "AmbiguousError",
+    "InputError",
+    "MachineError",
+    "MedsegError",
+    "ModelError",
+    "OrphanError",
+    "PlanError",
+    "UsageError",
+]
 
 
 class MedsegError(Exception):

@@ -183,6 +183,9 @@ def translated(
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """A map in other numbers: each value becomes the one that stands for the same combination of names in `target`.
 
+    Names that `own` does not have at all contradict nothing: "liver" is found where `target` also has it in a region
+    "abdomen", if only one value fits.
+
     Args:
         array: Values (integers ≥ 0) as `own` numbers them.
         own: What they mean.
@@ -195,15 +198,17 @@ def translated(
     table = np.zeros(LARGEST_VALUE + 1, np.uint8 if max(target.classes[-1], target.ignore or 0) <= 255 else np.uint16)
     known = np.zeros(LARGEST_VALUE + 1, np.bool_)
     known[0] = True
-    value_of = {_folded(target.combination(value)): value for value in reversed(target.classes)}
+    combinations = {value: _folded(target.combination(value)) for value in target.classes}
     if own.ignore is not None and target.ignore is not None:
         known[own.ignore], table[own.ignore] = True, target.ignore
-    theirs = _folded(target.names)
+    ours, theirs = _folded(own.names), _folded(target.names)
     for value in own.classes[1:]:
         names = _folded(own.combination(value))
-        new = value_of.get(names & theirs if drop_others else names)
-        if new is not None:
-            known[value], table[value] = True, new
+        wanted = names & theirs if drop_others else names
+        exact = [new for new, found in combinations.items() if found == wanted]
+        fitting = exact or [new for new, found in combinations.items() if wanted and found & ours == wanted]
+        if len(fitting) == 1:
+            known[value], table[value] = True, fitting[0]
     if not looked_up(known, array).all():
         raise InputError(_untranslatable(array, own, known))
     return looked_up(table, array)

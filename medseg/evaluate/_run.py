@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from medseg import io
 from medseg.core.errors import MachineError, MedsegError, UsageError
 from medseg.core.events import CaseFailed, CaseScored, Event, Warned
 from medseg.core.geometry import Geometry
-from medseg.core.labels import Labels
+from medseg.core.labels import Labels, folded, union
 from medseg.core.volume import LabelMap
 from medseg.data.dataset import listed, natural_key
 from medseg.evaluate.evaluation import Evaluation
 from medseg.evaluate.options import EvaluateOptions
-from medseg.evaluate.pairs import Pair, References, Source, find_label_maps, match, references
+from medseg.evaluate.pairs import Drawn, Pair, References, Source, find_label_maps, is_table, match, references
 from medseg.evaluate.score import Facts, measure, unknown_values
 
 __all__ = ["Judged", "evaluate", "run", "run_pairs"]
@@ -117,11 +118,13 @@ def run_pairs(
         measured.append(_refuse_unknown(facts, known))
         yield from _events(measured[-1], len(measured), len(pairs))
 
+    order = {pair.case: place for place, pair in enumerate(pairs)}
+    measured.sort(key=lambda facts: order[facts.pair.case])
+    if labels is None and any(facts.labels is not None for facts in measured):
+        measured = [_refuse_nameless(facts) for facts in measured]
     labels = labels or _labels_of(measured)
     late = _warn_of_results(measured, labels, options)
     yield from map(Warned, late)
-    order = {pair.case: place for place, pair in enumerate(pairs)}
-    measured.sort(key=lambda facts: order[facts.pair.case])
     yield Evaluation(tuple(measured), labels, options, (*warnings, *late))
 
 
@@ -153,7 +156,9 @@ def _predictions(predicted: Judged, to_judge_by: References) -> dict[str, Source
 
 
 def _is_single(side: Judged) -> bool:
-    return isinstance(side, LabelMap) or (not isinstance(side, Mapping) and Path(side).is_file())
+    if isinstance(side, LabelMap | Mapping):
+        return isinstance(side, LabelMap)
+    return Path(side).is_file() and not is_table(Path(side))
 
 
 def _of_one(maps: Mapping[str, Source], case: str, what: str) -> dict[str, Source]:
@@ -219,7 +224,12 @@ def _processes_in_memory(pairs: Sequence[Pair], options: EvaluateOptions) -> int
 
 def _voxels(source: Source, options: EvaluateOptions) -> int:
     try:
-        grid: Geometry = source.geometry if isinstance(source, LabelMap) else io.read_geometry(source, options.read)[0]
+        if isinstance(source, LabelMap):
+            grid: Geometry = source.geometry
+        elif isinstance(source, Drawn):
+            grid = io.read_geometry(source.image, options.read.updated(source.read))[0]
+        else:
+            grid = io.read_geometry(source, options.read)[0]
     except MedsegError:
         # It will end as a row of its own.
         return 0
@@ -246,8 +256,26 @@ def _refuse_unknown(facts: Facts, known: set[int]) -> Facts:
     )
 
 
+def _refuse_nameless(facts: Facts) -> Facts:
+    """Beside cases whose structures have names, values alone say nothing."""
+    if facts.labels is not None:
+        return facts
+    if facts.outcome != "compared":
+        return replace(facts, reference_counts={})
+    return replace(facts, reference_counts={}).failed(
+        "The files of this case have only values, while those of other cases call their structures by name. "
+        "Say what the values mean with --labels NAME=VALUE."
+    )
+
+
 def _labels_of(measured: Sequence[Facts]) -> Labels:
-    """A label for each value of any reference."""
+    """A label for each name, else for each value, of any reference."""
+    named = [facts for facts in measured if facts.labels is not None]
+    if named:
+        everything = union(facts.labels for facts in named if facts.labels is not None)
+        # What only predictions name is judged by nobody.
+        judged = [name for name in everything.names if any(facts.annotates(name) for facts in named)]
+        return Labels({name: everything.values[name] for name in judged}, everything.ignore)
     return Labels.from_values({value for facts in measured for value in facts.reference_counts})
 
 
@@ -264,7 +292,7 @@ def _warn_of_pairs(pairs: Sequence[Pair]) -> Iterator[str]:
 
 
 def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: EvaluateOptions) -> tuple[str, ...]:
-    warnings = []
+    warnings = [*_warn_of_extra_structures(measured, labels)]
     if not labels.names:
         warnings.append("No label could be judged: the references hold nothing but background, or none could be read.")
     pictures = [facts for facts in measured if facts.grid is not None and _is_picture(facts.grid, facts.placed)]
@@ -286,6 +314,18 @@ def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: Evaluat
             "than the boundary. Choose a larger --tolerance."
         )
     return tuple(warnings)
+
+
+def _warn_of_extra_structures(measured: Sequence[Facts], labels: Labels) -> Iterator[str]:
+    judged = {folded(name) for name in labels.names}
+    extra: dict[str, str] = {}
+    for facts in measured:
+        found = {} if facts.confusion is None else facts.confusion.predicted_counts
+        for name, values in (facts.labels.values if facts.labels is not None else {}).items():
+            if folded(name) not in judged and found.keys() & set(values):
+                extra.setdefault(folded(name), name)
+    if extra:
+        yield f"{len(extra)} predicted structures are in no reference and were not judged: {listed(extra.values())}."
 
 
 def _is_picture(grid: Geometry, placed: bool) -> bool:

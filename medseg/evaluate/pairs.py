@@ -13,15 +13,42 @@ from pathlib import Path
 from medseg.core.errors import InputError, UsageError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
-from medseg.data.dataset import listed, natural_key
+from medseg.data.dataset import Case, LabelSource, listed, natural_key
 from medseg.data.layouts.declaration import labels as declared_labels
 from medseg.data.layouts.declaration import read_declaration
-from medseg.io import ReadOptions, kind_of, stem
+from medseg.io import ReadOptions, catalogue, kind_of, stem
 
-__all__ = ["Pair", "References", "Source", "find_label_maps", "match", "read_table", "references"]
+__all__ = [
+    "Drawn",
+    "Pair",
+    "References",
+    "Source",
+    "files_of",
+    "find_label_maps",
+    "is_table",
+    "match",
+    "read_table",
+    "references",
+]
 
-Source = Path | LabelMap
-"""Where a label map comes from: a file, or memory."""
+
+@dataclass(frozen=True)
+class Drawn:
+    """A label map of a data set that must know its image: an RTSTRUCT has no grid, and masks of structures have names.
+
+    Attributes:
+        label: The file, or by name a mask of each structure.
+        image: What it was drawn on.
+        read: How this case is read, as `ReadOptions.updated` takes it.
+    """
+
+    label: LabelSource
+    image: Path
+    read: Mapping[str, str]
+
+
+Source = Path | LabelMap | Drawn
+"""Where a label map comes from: a file, memory, or a data set."""
 
 _LABEL_MAP_KINDS = frozenset({"nifti", "mha", "nrrd", "png", "tiff", "bmp", "dicom"})
 """Kinds that can hold a label map; JPEG cannot: it changes values."""
@@ -69,10 +96,26 @@ class References:
     notes: tuple[str, ...] = ()
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file lists cases, and is no label map."""
+    return path.suffix.lower() in (".csv", ".tsv")
+
+
+def files_of(source: Source | None) -> tuple[Path, ...]:
+    """The files that a label map and its image lie in."""
+    if isinstance(source, Path):
+        return (source,)
+    if not isinstance(source, Drawn):
+        return ()
+    masks = (source.label,) if isinstance(source.label, Path) else tuple(source.label.values())
+    return (*masks, source.image)
+
+
 def find_label_maps(folder: Path) -> dict[str, Path]:
     """The label maps that lie directly in a folder, by case id, in natural order.
 
-    Hidden files, other kinds of file, and what medseg writes beside a mask (CASE_probabilities, …) do not count.
+    Hidden files, other kinds of file, DICOM images, and what medseg writes beside a mask (CASE_probabilities, …) do not
+    count.
 
     Raises:
         UsageError: There is no such folder.
@@ -87,7 +130,8 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
         case = stem(file)
         if any(case.endswith(ending) and case.removesuffix(ending) in stems for ending in _BESIDE):
             continue
-        if kind_of(file) not in _LABEL_MAP_KINDS:
+        kind = kind_of(file)
+        if kind not in _LABEL_MAP_KINDS or (kind == "dicom" and not catalogue(file).objects):
             continue
         twin = found.setdefault(case, file)
         if twin is not file:
@@ -99,7 +143,7 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
 
 
 def references(path: Path, options: ReadOptions | None = None) -> References:
-    """The references in a file, in a folder of label maps, or in a data set folder (MSD, nnU-Net, images + labels).
+    """The references in a file, in a folder of label maps, or in a data set (a folder of any layout, or its table).
 
     A folder `labelsTr` whose parent declares labels in a dataset.json has those.
 
@@ -107,9 +151,9 @@ def references(path: Path, options: ReadOptions | None = None) -> References:
         UsageError: There is no such path.
         InputError: The folder holds no label map and is no data set.
     """
-    if path.is_file():
+    if path.is_file() and not is_table(path):
         return References({stem(path): path}, _declared_beside(path.parent))
-    maps = find_label_maps(path)
+    maps = {} if path.is_file() else find_label_maps(path)
     if maps:
         return References(maps, _declared_beside(path))
     from medseg.config.schema import DataConfig
@@ -117,11 +161,18 @@ def references(path: Path, options: ReadOptions | None = None) -> References:
 
     dataset = open_dataset(path, DataConfig(read=(options or ReadOptions()).to_pairs()))
     return References(
-        {case.id: case.label for case in dataset.cases if case.label is not None},
+        {case.id: _of(case.label, case) for case in dataset.cases if case.label is not None},
         dataset.labels,
         {case.id: case.group for case in dataset.cases},
         dataset.notes,
     )
+
+
+def _of(label: LabelSource, case: Case) -> Source:
+    if isinstance(label, Path) and not case.read and kind_of(label) != "dicom":
+        return label
+    # Plain dictionaries, for a proxy cannot be sent to another process.
+    return Drawn(label if isinstance(label, Path) else dict(label), case.images[0], dict(case.read))
 
 
 def match(

@@ -16,18 +16,17 @@ import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from pathlib import Path
 from typing import Literal, TypeVar
 
-from medseg import io
 from medseg.core.errors import InputError, MedsegError
 from medseg.core.geometry import Geometry
-from medseg.core.labels import Labels
+from medseg.core.labels import Labels, folded
 from medseg.core.volume import LabelMap
 from medseg.evaluate.catalogue import Metric
 from medseg.evaluate.engine import Curve, Engine
+from medseg.evaluate.meaning import Meant, agreed, read_prediction, read_reference
 from medseg.evaluate.options import EvaluateOptions
-from medseg.evaluate.pairs import Pair, Source
+from medseg.evaluate.pairs import Pair, files_of
 from medseg.metrics import Confusion, Overlap, confusion
 
 __all__ = ["STATUSES", "Facts", "Row", "Status", "counted_as", "measure", "overlap_values", "rows_of", "unknown_values"]
@@ -89,6 +88,8 @@ class Facts:
         confusion: The counts of pairs of values; None but for "compared".
         figures: By label: the metrics that need more than counts, where they are defined.
         curves: By label: the reliability curve, where probabilities were saved.
+        labels: What the values of this case mean, where its files call structures by name and nothing is declared.
+        annotated: Names (folded) that the reference's file has; None: it says nothing of it.
         notes: What the user should know: one sentence each.
     """
 
@@ -102,7 +103,24 @@ class Facts:
     confusion: Confusion | None = None
     figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    labels: Labels | None = None
+    annotated: frozenset[str] | None = None
     notes: tuple[str, ...] = ()
+
+    def own_name(self, name: str) -> str:
+        """What the files of this case call a label: the same, but for case and blanks."""
+        own = () if self.labels is None else self.labels.names
+        return next((each for each in own if folded(each) == folded(name)), name)
+
+    def values_of(self, name: str, labels: Labels) -> tuple[int, ...]:
+        """The values of a label in this case."""
+        return labels.values[name] if self.labels is None else self.labels.values.get(self.own_name(name), ())
+
+    def annotates(self, name: str) -> bool:
+        """Whether the reference can judge a label."""
+        if self.pair.annotated is not None and name not in self.pair.annotated:
+            return False
+        return self.annotated is None or folded(name) in self.annotated
 
     def failed(self, reason: str) -> "Facts":
         """These facts with a prediction that turned out not to be judgeable."""
@@ -120,23 +138,41 @@ def measure(pair: Pair, labels: Labels | None, options: EvaluateOptions) -> Fact
     if pair.reference is None:
         return Facts(pair, "no_reference", "There is no reference for this prediction.")
     source, prediction = pair.reference, pair.predicted
-    reference = _attempt(lambda: _read(source, options), pair)
-    if isinstance(reference, _Failure):
-        return Facts(pair, "no_reference", f"The reference cannot be used. {reference.reason}", reference.defect)
-    facts = Facts(pair, "missing", "There is no prediction for this case.", grid=reference.geometry)
-    facts = replace(facts, placed=reference.meta.placed)
+    truth = _attempt(lambda: _alone(read_reference(source, prediction, options.read), pair, labels), pair)
+    if isinstance(truth, _Failure):
+        return Facts(pair, "no_reference", f"The reference cannot be used. {truth.reason}", truth.defect)
+    raw, alone = truth
+    facts = Facts(
+        pair,
+        "missing",
+        "There is no prediction for this case.",
+        grid=raw.geometry,
+        placed=raw.meta.placed,
+        labels=alone.labels,
+        annotated=alone.annotated,
+    )
     if prediction is None:
-        return replace(facts, reference_counts=_counts(reference, labels))
-    compared = _attempt(lambda: _compare(facts, _read(prediction, options), reference, labels, options), pair)
+        return replace(facts, reference_counts=_counts(alone.reference, labels or alone.labels))
+    compared = _attempt(
+        lambda: _compare(facts, raw, read_prediction(prediction, raw, options.read), labels, options), pair
+    )
     if isinstance(compared, _Failure):
-        known = replace(facts, reference_counts=_counts(reference, labels), defect=compared.defect)
-        return known.failed(compared.reason)
+        counts = _counts(alone.reference, labels or alone.labels)
+        return replace(facts, reference_counts=counts, defect=compared.defect).failed(compared.reason)
     return compared
 
 
+def _alone(reference: LabelMap, pair: Pair, labels: Labels | None) -> tuple[LabelMap, Meant]:
+    """The truth as it was read, and what it means where there is nothing beside it."""
+    return reference, agreed(reference, None, (pair.reference, None), labels)
+
+
 def unknown_values(facts: Facts, known: Collection[int]) -> dict[int, int]:
-    """The predicted values that nothing declares and no reference has, with their numbers of voxels."""
-    if facts.confusion is None:
+    """The predicted values that nothing declares and no reference has, with their numbers of voxels.
+
+    Where structures have names, values mean nothing: a structure that no reference names is one that nobody judges.
+    """
+    if facts.confusion is None or facts.labels is not None:
         return {}
     return {v: n for v, n in facts.confusion.predicted_counts.items() if v != 0 and v not in known}
 
@@ -145,7 +181,7 @@ def rows_of(facts: Facts, labels: Labels, options: EvaluateOptions) -> list[Row]
     """The rows of one case: every label by every metric."""
     rows: list[Row] = []
     for name in options.select(labels):
-        status, values = _judge(facts, name, labels.values[name])
+        status, values = _judge(facts, name, facts.values_of(name, labels))
         for metric in options.measured:
             value = values.get(metric.name, _where_empty(metric, status))
             value = None if value is None or not isfinite(value) else float(value)
@@ -158,7 +194,7 @@ def _judge(facts: Facts, name: str, numbers: Collection[int]) -> tuple[Status, d
     """The status of a label in a case, and all values that are defined (undefined ones absent or NaN)."""
     if facts.outcome == "no_reference" or facts.grid is None:
         return "no_reference", {}
-    if facts.pair.annotated is not None and name not in facts.pair.annotated:
+    if not facts.annotates(name):
         return "not_annotated", {}
     voxel_ml = facts.grid.voxel_volume_ml
     if facts.confusion is None:
@@ -166,7 +202,7 @@ def _judge(facts: Facts, name: str, numbers: Collection[int]) -> tuple[Status, d
         return ("missing" if facts.outcome == "missing" else "failed"), {"reference_ml": in_reference * voxel_ml}
     overlap = facts.confusion.overlap(numbers)
     values = overlap_values(overlap, voxel_ml)
-    values |= facts.figures.get(name, {})
+    values |= facts.figures.get(facts.own_name(name), {})
     if overlap.n_reference and overlap.n_predicted:
         return "ok", values
     if not overlap.n_reference and not overlap.n_predicted:
@@ -214,15 +250,18 @@ def overlap_values(overlap: Overlap, voxel_ml: float) -> dict[str, float]:
 
 
 def _compare(
-    facts: Facts, predicted: LabelMap, reference: LabelMap, labels: Labels | None, options: EvaluateOptions
+    facts: Facts, reference: LabelMap, predicted: LabelMap, labels: Labels | None, options: EvaluateOptions
 ) -> Facts:
     """The facts of a case that can be compared.
 
     Raises:
-        InputError: The grids differ, or the prediction holds the value to ignore.
+        InputError: The grids differ, names and values cannot be matched, or the prediction holds the value to ignore.
     """
     _refuse_other_grid(predicted, reference)
-    ignore = None if labels is None else labels.ignore
+    meant = agreed(reference, predicted, (facts.pair.reference, facts.pair.predicted), labels)
+    reference, predicted = meant.reference, meant.predicted or predicted
+    declared = labels or meant.labels
+    ignore = None if declared is None else declared.ignore
     counted = confusion(reference.array, predicted.array, ignore=ignore)
     if ignore is not None and ignore in counted.predicted_counts:
         raise InputError(
@@ -231,13 +270,14 @@ def _compare(
         )
     figures: dict[str, dict[str, float]] = {}
     curves: Mapping[str, Curve] = {}
-    notes = _undeclared(counted.reference_counts, labels)
+    notes = _undeclared(counted.reference_counts, declared)
     beyond = [metric for metric in options.measured if metric.needs != "counts"]
     if beyond:
         present = counted.reference_counts.keys() | counted.predicted_counts.keys()
-        named = labels or Labels.from_values(present)
+        named = declared or Labels.from_values(present)
         engine = Engine(reference, predicted, beyond, ignore, options.connectivity)
-        for name in named.names if labels is None else options.select(named):
+        facts = replace(facts, labels=meant.labels, annotated=meant.annotated)
+        for name in _to_measure(facts, named, labels, options):
             figures[name] = engine.figures(name, named.values[name], options.tolerance_of(name))
         curves = engine.curves
         if engine.n_dropped:
@@ -250,12 +290,19 @@ def _compare(
         confusion=counted,
         figures=figures,
         curves=curves,
+        labels=meant.labels,
+        annotated=meant.annotated,
         notes=notes,
     )
 
 
-def _read(source: Source, options: EvaluateOptions) -> LabelMap:
-    return source if isinstance(source, LabelMap) else io.read_labels(source, options.read)
+def _to_measure(facts: Facts, named: Labels, labels: Labels | None, options: EvaluateOptions) -> tuple[str, ...]:
+    """The names whose boundaries count: those chosen, and of those the ones that the reference can judge."""
+    if labels is not None:
+        return tuple(name for name in options.select(labels) if facts.annotates(name))
+    chosen = {folded(name) for name in options.labels}
+    names = [name for name in named.names if not chosen or facts.labels is None or folded(name) in chosen]
+    return tuple(name for name in names if facts.annotates(name))
 
 
 def _counts(reference: LabelMap, labels: Labels | None) -> dict[int, int]:
@@ -313,6 +360,6 @@ def _by(grid: Geometry) -> str:
 def _without_folder(text: str, pair: Pair) -> str:
     """A sentence with file names in place of whole paths: results say nothing of where a machine keeps its files."""
     for source in (pair.predicted, pair.reference):
-        if isinstance(source, Path):
-            text = text.replace(f"{source.parent}{os.sep}", "")
+        for path in files_of(source):
+            text = text.replace(f"{path.parent}{os.sep}", "")
     return text

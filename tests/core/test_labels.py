@@ -166,3 +166,11 @@ def test_what_is_to_be_ignored_stays_so_in_other_numbers():
     np.testing.assert_array_equal(translated(np.array([0, 1, 4]), own, target), [0, 2, 300])
     with pytest.raises(InputError, match=r"the value to ignore \(1 voxels\)"):
         translated(np.array([4]), own, Labels({"a": (2,)}))
+
+
+def test_regions_of_the_target_that_the_file_does_not_name_are_filled_by_their_parts():
+    target = Labels({"liver": (4,), "abdomen": (4, 7), "spleen": (7,)})
+    own = Labels({"spleen": (1,), "liver": (2,)})
+    np.testing.assert_array_equal(translated(np.array([0, 1, 2]), own, target), [0, 7, 4])
+    with pytest.raises(InputError, match=r"'abdomen' \(1 voxels\)"):
+        translated(np.array([1]), Labels({"abdomen": (1,)}), target)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.sr._snomed_dict import mapping
 
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
@@ -32,6 +33,9 @@ _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ON_GRID_MM = 0.01
 _ON_GRID_SHARE = 0.01
 """How far a frame may lie from the grid's voxels: 0.01 mm or 1 % of their distance, the larger."""
+
+_OLD_SNOMED = ("SRT", "SNM3", "99SDM")
+"""Schemes of the older numbers of SNOMED ("T-62000" is the liver, 10200004)."""
 
 _BACKGROUND = ("125040", "DCM")
 """The code of what a label map SEG calls background."""
@@ -69,11 +73,11 @@ def read_seg(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
     Raises:
         InputError: The file is damaged, a frame lies at no slice or off the grid, or segments overlap and may not.
     """
-    with quietly():
-        try:
+    try:
+        with quietly():
             return _read(file, target, options)
-        except DAMAGE as error:
-            raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
+    except DAMAGE as error:
+        raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
 
 
 def _read(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
@@ -188,7 +192,10 @@ def _segment(item: Dataset, place: int) -> _Segment:
 
 def _code(item: Dataset) -> Code:
     value = next((found for key in ("CodeValue", "LongCodeValue", "URNCodeValue") if (found := text(item, key))), "")
-    return Code(value, text(item, "CodingSchemeDesignator"), text(item, "CodeMeaning"))
+    scheme = text(item, "CodingSchemeDesignator")
+    if scheme in _OLD_SNOMED and value in mapping["SRT"]:
+        value, scheme = mapping["SRT"][value], "SCT"
+    return Code(value, scheme, text(item, "CodeMeaning"))
 
 
 def _places(file: Frame) -> list[_Place]:
