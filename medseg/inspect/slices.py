@@ -1,0 +1,130 @@
+"""Slices cut out to be shown: small grey pictures with their labels, kept of each case while its voxels are there.
+
+Volumes come in canonical (RAS) order and are hung as radiologists do it; pictures without a place are shown as they
+are. The module makes values; what they look like on a page is `pictures`' affair.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.core.geometry import Geometry, Voxels
+from medseg.core.labels import Labels
+from medseg.core.views import PLANES, edges_of, hung, plane_of
+from medseg.inspect.report import Gap, Slice
+from medseg.inspect.shapes import slice_axis
+
+__all__ = ["at_gap", "at_voxel", "glance"]
+
+LARGEST_SIDE = 160
+"""Pixels that are kept along a side; a case keeps a few of these pictures, and there may be thousands of cases."""
+
+MOST_NAMES = 255
+"""Labels that a picture can hold: their numbers are bytes."""
+
+CLOSE_UP_VOXELS = 48
+"""Pixels around the place that a close-up shows at least: a single voxel must be seen."""
+
+_SHOWN_PERCENTILES = (1.0, 99.5)
+
+
+def glance(
+    image: NDArray[Any], array: NDArray[np.integer] | None, grid: Geometry, labels: Labels, placed: bool
+) -> Slice:
+    """The slice with most labels, along the axis of the slices; the middle one where there are no labels.
+
+    Args:
+        image: One channel (i, j, k).
+        array: The label map, or None.
+        grid: Of both.
+        labels: What the values mean.
+        placed: Whether the grid lies in space: else there are no letters at the edges.
+    """
+    axis = _shown_axis(grid)
+    index = grid.shape[axis] // 2
+    if array is not None and array.any():
+        index = int(np.count_nonzero(array, axis=tuple(a for a in range(3) if a != axis)).argmax())
+    return _slice(image, array, grid, labels, placed, axis, index)
+
+
+def at_voxel(
+    image: NDArray[Any], array: NDArray[np.integer], grid: Geometry, labels: Labels, placed: bool, voxel: Voxels
+) -> Slice:
+    """The surroundings of a voxel in its slice."""
+    axis = _shown_axis(grid)
+    others = [a for a in range(3) if a != axis]
+    half = [max(CLOSE_UP_VOXELS, grid.shape[a] // 6) // 2 for a in others]
+    box: list[slice] = [slice(0, side) for side in grid.shape]
+    for a, reach in zip(others, half, strict=True):
+        start = max(0, min(voxel[a] - reach, grid.shape[a] - 2 * reach))
+        box[a] = slice(start, min(grid.shape[a], start + 2 * reach))
+    where = tuple(box)
+    part = grid.crop([side.start for side in where], [side.stop for side in where])
+    return _slice(image[where], array[where], part, labels, placed, axis, voxel[axis])
+
+
+def at_gap(
+    image: NDArray[Any], array: NDArray[np.integer], grid: Geometry, labels: Labels, placed: bool, gap: Gap
+) -> tuple[Slice, Slice]:
+    """The last labelled slice before a run of slices without labels, and the first slice of the run."""
+    last, first = (gap.last + 1, gap.last) if gap.first == 0 else (gap.first - 1, gap.first)
+    there, here = (_slice(image, array, grid, labels, placed, gap.axis, index) for index in (last, first))
+    return there, here
+
+
+def _shown_axis(grid: Geometry) -> int:
+    """The slice axis; a picture is looked at from where it is flat."""
+    if 1 in grid.shape:
+        return grid.shape.index(1)
+    axis = slice_axis(grid)
+    return 2 if axis is None else axis
+
+
+def _slice(
+    image: NDArray[Any],
+    array: NDArray[np.integer] | None,
+    grid: Geometry,
+    labels: Labels,
+    placed: bool,
+    axis: int,
+    index: int,
+) -> Slice:
+    plane = plane_of(image, axis, index)
+    numbers = _numbers(None if array is None else plane_of(array, axis, index), labels, plane.shape)
+    across, along = (a for a in range(3) if a != axis)
+    step = -(-max(plane.shape) // LARGEST_SIDE)
+    grey = _grey(plane[::step, ::step])
+    numbers = numbers[::step, ::step]
+    n_slices = grid.shape[axis]
+    counted = f"slice {index} of 0…{n_slices - 1}" if n_slices > 1 else ""
+    is_picture = not placed and n_slices == 1
+    return Slice(
+        grey=np.ascontiguousarray(grey.T if is_picture else hung(grey)),
+        labels=np.ascontiguousarray(numbers.T if is_picture else hung(numbers)),
+        names=labels.names[:MOST_NAMES],
+        aspect=grid.spacing_mm[along] / grid.spacing_mm[across],
+        title=counted if not placed else f"{PLANES[axis]} {counted}".strip(),
+        edges=edges_of(axis) if placed else ("", "", "", ""),
+    )
+
+
+def _numbers(plane: NDArray[np.integer] | None, labels: Labels, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Which label each pixel belongs to, counted from 1; of regions that overlap the smaller goes on top."""
+    numbers = np.zeros(shape, np.uint8)
+    if plane is None or not plane.any():
+        return numbers
+    masks = [(number, labels.mask(plane, name)) for number, name in enumerate(labels.names[:MOST_NAMES], start=1)]
+    for number, mask in sorted(masks, key=lambda pair: -int(np.count_nonzero(pair[1]))):
+        numbers[mask] = number
+    return numbers
+
+
+def _grey(plane: NDArray[Any]) -> NDArray[np.uint8]:
+    values = plane.astype(np.float32)
+    low, high = np.percentile(values, _SHOWN_PERCENTILES)
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    scaled = (values - low) / max(float(high - low), 1e-30)
+    grey: NDArray[np.uint8] = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return grey
