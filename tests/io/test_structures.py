@@ -1,5 +1,7 @@
 """Masks of structures become one label map in which every combination can be told apart again."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -72,3 +74,19 @@ def test_masks_on_different_grids_are_refused_with_both_names(tmp_path):
 def test_no_structure_is_no_label_map():
     with pytest.raises(InputError, match="at least one"):
         io.read_structures({})
+
+
+def test_thirty_masks_need_the_memory_of_three(tmp_path):
+    grid = Geometry.from_spacing((64, 64, 48))
+    masks = {f"s{n}": np.arange(64 * 64 * 48).reshape(grid.shape) % 31 == n for n in range(30)}
+    files = write_masks(tmp_path, {name: mask.astype(np.uint8) for name, mask in masks.items()}, grid)
+
+    def peak_bytes(names):
+        tracemalloc.start()
+        io.read_structures({name: files[name] for name in names})
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak_bytes(list(files)[:1])
+    assert peak_bytes(list(files)) < 1.2 * peak_bytes(list(files)[:3])
