@@ -139,14 +139,14 @@ def test_a_cut_file_is_refused_with_both_numbers(tmp_path):
 
 def test_a_missing_slice_is_refused_with_its_place(tmp_path):
     write_series(tmp_path / "s", STORED)[2].unlink()
-    with pytest.raises(InputError, match=r"Series 5 lacks 1 slices \(between 32\.5 and 37\.5 mm"):
+    with pytest.raises(InputError, match=r"Series 5 lacks 1 slice \(between 32\.5 and 37\.5 mm"):
         io.read_geometry(tmp_path / "s")
 
 
 def test_one_missing_slice_of_many_is_found(tmp_path):
     """It hardly moves the mean step; its own gap is twice the others."""
     write_series(tmp_path / "s", np.zeros((31, 1, 1), np.uint16))[15].unlink()
-    with pytest.raises(InputError, match="lacks 1 slices"):
+    with pytest.raises(InputError, match="lacks 1 slice "):
         io.read_geometry(tmp_path / "s")
 
 
@@ -170,7 +170,7 @@ def move(k_moved, by):
     [
         (move(2, (0, 0, 0.9)), r"uneven slice distances \(1\.6 to 3\.4 mm\)"),
         (move(2, (0.5, 0, 0)), r"do not lie on one straight line \(off by 0\.5 mm\)"),
-        (move(2, (0, 0, -2.5)), "1 positions of series 5 hold up to 2 images each"),
+        (move(2, (0, 0, -2.5)), "1 position of series 5 holds 2 images"),
     ],
 )
 def test_a_slice_out_of_its_place_is_refused(tmp_path, change, sentence):
@@ -196,10 +196,20 @@ def test_jitter_of_hundredths_is_no_unevenness(tmp_path):
     assert io.read_geometry(tmp_path / "s")[0].spacing_mm[2] == pytest.approx(2.5)
 
 
-def test_a_tilted_gantry_is_refused(tmp_path):
-    write_series(tmp_path / "s", STORED, step=(0, 0.7, 2.5))
-    with pytest.raises(InputError, match=r"not stacked along their normal \(gantry tilt of 15\.6°\)"):
-        io.read(tmp_path / "s")
+@pytest.mark.parametrize("shift_mm", [0.7, -0.7])
+def test_a_tilted_gantry_gives_a_sheared_grid_and_a_note(tmp_path, shift_mm):
+    write_series(tmp_path / "s", STORED, step=(0, shift_mm, 2.5))
+    volume = io.read(tmp_path / "s")
+    assert not volume.geometry.is_orthogonal
+    np.testing.assert_allclose(volume.geometry.affine[:3, 2], [0, -shift_mm, 2.5], atol=1e-9)
+    np.testing.assert_array_equal(volume.array[0].T, STORED.astype(int) - 1024)
+    assert "tilted by 15.6°" in volume.meta.warnings[0]
+
+
+def test_slices_that_run_sideways_are_no_volume(tmp_path):
+    write_series(tmp_path / "s", STORED, step=(0, 3, 2.5))
+    with pytest.raises(InputError, match="stacked 50° off their normal"):
+        io.read_geometry(tmp_path / "s")
 
 
 def test_an_exact_copy_is_dropped_and_a_second_time_point_refused(tmp_path):
@@ -207,12 +217,12 @@ def test_an_exact_copy_is_dropped_and_a_second_time_point_refused(tmp_path):
     shutil.copy(paths[1], tmp_path / "s" / "copy.dcm")
     copied = io.read(tmp_path / "s")
     np.testing.assert_array_equal(copied.array[0].T, STORED.astype(int) - 1024)
-    assert "1 exact copies" in copied.meta.warnings[0]
+    assert "1 exact copy of slices was left aside" in copied.meta.warnings[0]
     other = dcmread(paths[1])
     other.SOPInstanceUID = generate_uid()
     other.EchoTime = "30"
     write_slice(other, tmp_path / "s" / "copy.dcm")
-    with pytest.raises(InputError, match="hold up to 2 images each, differing in EchoTime"):
+    with pytest.raises(InputError, match="1 position of series 5 holds 2 images, differing in EchoTime"):
         io.read(tmp_path / "s")
 
 
@@ -242,11 +252,8 @@ def test_an_image_without_a_place_is_refused_by_what_it_lacks(tmp_path, keyword)
     [
         ({"axes": ((1, 0, 0), (0.1, 0.995, 0))}, r"not at right angles .*\(dot product 0\.1,"),
         ({"axes": ((1, 0, 0), (0, 0.9, 0))}, r"lengths 1 and 0\.9"),
-        ({"SOPClassUID": EnhancedMRImageStorage}, r"is a multi-frame object \(Enhanced MR Image\)"),
-        ({"NumberOfFrames": 2}, "is a multi-frame object"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, r"tiled in one picture \(MOSAIC\)"),
+        ({"SOPClassUID": EnhancedMRImageStorage}, "without functional groups"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "5 localizer images .* and no volume"),
-        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, r"is in colour \(RGB\)"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "is in colour"),
         ({"SOPClassUID": SegmentationStorage}, r"No DICOM image .* 5 files were looked at \(5 × Segmentation\)"),
         ({"SOPClassUID": ComprehensiveSRStorage}, "No DICOM image"),
@@ -262,13 +269,13 @@ def test_what_is_no_regular_series_is_refused_by_name(tmp_path, attributes, sent
 def test_a_segmentation_file_is_called_by_its_name(tmp_path):
     path = write_series(tmp_path / "s", STORED, SOPClassUID=SegmentationStorage)[0]
     with pytest.raises(InputError, match="is a Segmentation, not an image series"):
-        io.read_labels(path)
+        io.read(path)
 
 
 def test_several_series_are_listed_and_one_can_be_chosen(tmp_path):
     write_series(tmp_path / "s" / "a", STORED)
     write_series(tmp_path / "s" / "b", STORED[:, :2], SeriesNumber=7)
-    with pytest.raises(InputError, match=r"2 image series .*series 5: 5 CT images of 4 × 3.*--read series=UID"):
+    with pytest.raises(InputError, match=r"2 image series .*series 5: 5 CT images of 4 × 3.*--read series=1[.]2"):
         io.read(tmp_path / "s")
     chosen = io.read(tmp_path / "s", ReadOptions(series="7"))
     assert chosen.geometry.shape == (4, 2, 5)
@@ -288,7 +295,9 @@ def test_scouts_beside_a_stack_are_left_aside_with_a_note(tmp_path):
     write_series(tmp_path / "s", np.concatenate([STORED, STORED[:1]]), change=change)
     with contextlib.suppress(FileNotFoundError):
         (tmp_path / "s" / "006.dcm").unlink()
-    with pytest.raises(InputError, match="2 different stacks"):  # three slices are no more than the stray one
+    with pytest.raises(
+        InputError, match="2 orientations of slices, of 3, 1 images"
+    ):  # three slices are no more than the stray one
         io.read(tmp_path / "s")
     write_series(
         tmp_path / "t", np.concatenate([STORED, STORED]), change=lambda k, s: change(k - 5, s) if k > 7 else None
@@ -296,7 +305,7 @@ def test_scouts_beside_a_stack_are_left_aside_with_a_note(tmp_path):
     volume = io.read(tmp_path / "t")
     assert volume.geometry.shape == (4, 3, 8)
     assert "1 localizer image" in volume.meta.warnings[0]
-    assert "1 images of another orientation" in volume.meta.warnings[1]
+    assert "1 image of another orientation" in volume.meta.warnings[1]
 
 
 def test_two_stacks_in_one_series_are_refused_with_what_differs(tmp_path):
@@ -313,7 +322,7 @@ def test_files_that_are_no_dicom_are_counted(tmp_path):
     write_series(tmp_path / "s", STORED)
     (tmp_path / "s" / "README.txt").write_text("notes")
     (tmp_path / "s" / ".hidden").write_bytes(b"\0\1")
-    assert "2 files that are not DICOM" in io.read(tmp_path / "s").meta.warnings[0]
+    assert "2 files without DICOM" in io.read(tmp_path / "s").meta.warnings[0]
 
 
 def test_a_file_without_its_head_is_read(tmp_path):
@@ -350,9 +359,19 @@ def same_in_the_world(volume, reference):
     return grids[0].distance_mm(grids[1]), float(np.abs(arrays[0].astype(float) - arrays[1]).max())
 
 
-LOSSY = {"syntax/ct_j2k_lossy": 4, "syntax/ct_jpeg_baseline_8bit": 70}
+LOSSY = {"syntax/ct_j2k_lossy": 4, "syntax/ct_jpeg_baseline_8bit": 70, "syntax/ct_jpeg_extended_12bit": 8}
+ALSO_ACCEPTED = {"ct/philips_tilt_plus16"}
+"""Read although refusing is right too: the reference holds the sheared affine."""
+
 MUST_READ = {
-    *("ct/philips_axial_5mm", "ct/oblique_fractional_slope", "ct/ibsi_orientation_phantom", "syntax/mr_none"),
+    *(
+        "ct/philips_axial_5mm",
+        "ct/philips_tilt_plus16",
+        "ct/study_folder_mixed",
+        "ct/oblique_fractional_slope",
+        "ct/ibsi_orientation_phantom",
+        "syntax/mr_none",
+    ),
     *("mr/ge_sag_oblique_signed", "mr/hitachi_double_oblique", "mr/per_slice_slope_nonsquare"),
     *("derived/missing_end_slices", "derived/duplicate_slice", "derived/unrelated_files"),
     *("rtstruct/sts/STS_002/CT/image", "rtstruct/sts/STS_002/MR_T1/image", "rtstruct/sts/STS_002/PET/image"),
@@ -374,14 +393,14 @@ def test_each_series_of_the_corpus_is_right_or_refused(shared_data):
     for row in corpus(shared_data):
         path = shared_data / "dicom" / row["path"]
         try:
-            volume = io.read(path)
+            volume = io.read(path, ReadOptions(pet="raw"))  # the references of PET are rescaled and no more
         except InputError:
             continue
         read.add(row["path"])
-        may_be = f"{row['expected']} {row['also_accepted']}"
-        assert row["expected"].startswith("volume"), row["path"]
+        assert not row["expected"].startswith(("refuse", "mask", "label")) or row["path"] in ALSO_ACCEPTED, row["path"]
         i, j, k = volume.geometry.shape
-        assert f"({i},{j},{k})" in may_be, row["path"]
+        if row["expected"].startswith("volume"):
+            assert f"({i},{j},{k})" in row["expected"], row["path"]
         if row["reference"]:
             reference = io.read(shared_data / "dicom" / row["reference"])
             distance_mm, difference = same_in_the_world(volume, reference)

@@ -108,7 +108,7 @@ def told_apart(places: Sequence[Place]) -> Volumes | None:
             order = sorted(by_value, key=lambda value: tuple(map(_rank, value)))
             images = tuple(tuple(by_value[value]) for value in order)
             return Volumes(tuple(names[value] for value in order), images, True, " and ".join(chosen))
-    kinds = [key for key in (*keys, _GRADIENT) if key not in _RISING]
+    kinds = [key for key in (*_TELLING, _GRADIENT) if key not in _RISING]
     return next(filter(None, (_by_rank(places, key, n_volumes, kinds) for key in _RISING)), None)
 
 
@@ -148,11 +148,19 @@ def _by_value(
 
 
 def _telling_part(places: Sequence[Place]) -> int | None:
-    """Which component of ImageType takes most values at a position; the later of equals, vendors' words come last."""
+    """Which component of ImageType takes most values at a position; the later of equals, vendors' words come last.
+
+    None where only the whole tells: no component differs, or its words stand elsewhere in the type of others.
+    """
     types = [[value_of(image, _IMAGE_TYPE).split("/") for image in place] for place in places]
-    n_parts = min(len(words) for place in types for words in place)
-    counts = {n: max(len({words[n] for words in place}) for place in types) for n in range(n_parts)}
-    return max(counts, key=lambda n: (counts[n], n == 3), default=None)
+    kinds = {tuple(words) for place in types for words in place}
+    counts = [max(len({words[n] for words in place}) for place in types) for n in range(min(map(len, kinds)))]
+    best = max(range(len(counts)), key=lambda n: (counts[n], n == 3), default=None)
+    if best is None or counts[best] == 1:
+        return None
+    told = {words[best] for words in kinds}
+    is_alone = all(told & set(words) == {words[best]} for words in kinds)
+    return best if is_alone else None
 
 
 def _part_of(image: Frame, key: str, part: int | None) -> str:
@@ -163,7 +171,8 @@ def _part_of(image: Frame, key: str, part: int | None) -> str:
 def _by_rank(places: Sequence[Place], key: str, n_volumes: int, kinds: Sequence[str]) -> Volumes | None:
     """Volumes in the rising order of a key: at all positions the n-th values are below the (n+1)-th of any position.
 
-    None of `kinds` differs within one of them: an echo of one time is no neighbour of another echo.
+    None of `kinds` differs within one of them (an echo of one time is no neighbour of another echo), and no other key
+    says the contrary.
     """
     if any(len(place) != n_volumes for place in places):
         return None
@@ -180,7 +189,14 @@ def _by_rank(places: Sequence[Place], key: str, n_volumes: int, kinds: Sequence[
     images = tuple(tuple(image for _, image in column) for column in columns)
     if any(len({value_of(image, kind) for image in volume}) > 1 for volume in images for kind in kinds):
         return None
+    if any(_falls(place, other) for place in zip(*images, strict=True) for other in _RISING):
+        return None
     return Volumes(tuple(f"volume {n}" for n in range(n_volumes)), images, False, key)
+
+
+def _falls(images: Sequence[Frame], key: str) -> bool:
+    numbers = [number for image in images if (number := _number(value_of(image, key))) is not None]
+    return any(after < before for before, after in pairwise(numbers))
 
 
 def _first(pair: tuple[float, Frame]) -> float:
