@@ -5,6 +5,7 @@
     result = predictor(ct)                           Prediction: .labels (LabelMap), .volumes_ml
     medseg.write(result.labels, "mask.nii.gz")
     table = medseg.evaluate(predicted, reference)
+    found = medseg.inspect("data/")                  Inspection: .findings, .fingerprint
     run = medseg.train("data/", out="run/", budget="15m")
 
 Names are imported when they are first used: `import medseg` loads neither torch nor MONAI.
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from medseg.core.labels import Labels
     from medseg.core.volume import LabelMap, Volume
     from medseg.evaluate import evaluate
+    from medseg.inspect import inspect
     from medseg.io import ReadOptions, read, read_labels, write
     from medseg.predict import Prediction, Predictor
     from medseg.train import train
@@ -61,6 +63,7 @@ __all__ = [
     "Volume",
     "__version__",
     "evaluate",
+    "inspect",
     "metrics",
     "read",
     "read_labels",
@@ -70,8 +73,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  each name has its own type, declared above
-    if name in ("evaluate", "metrics", "train"):
-        # Rooms; two of them have the name of their verb and can be called (decision 0007).
+    if name in ("evaluate", "inspect", "metrics", "train"):
+        # Rooms; three of them have the name of their verb and can be called (decision 0007).
         return import_module(f"medseg.{name}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)

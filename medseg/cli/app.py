@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from medseg._version import __version__
-from medseg.cli import evaluate, predict, sample, train
+from medseg.cli import evaluate, inspect, predict, sample, train
 from medseg.cli.screen import Terminated
 from medseg.core.errors import MedsegError
 
@@ -42,6 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("inspect")(inspect.command)
 app.command("train")(train.command)
 app.command("predict")(predict.command)
 app.command("evaluate")(evaluate.command)

@@ -4,6 +4,7 @@
 come back from their processes as small reports, so memory is that of the cases in work.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -130,9 +131,7 @@ def _refusal(error: InputError, root: Path) -> Finding:
     if isinstance(error, AmbiguousError):
         remedy = f"Save this as cases.csv in the folder, corrected where needed:\n{_relative(error.table, root)}"
         return Finding("layout", "error", text.replace(_relative(error.table, root), "").strip(), remedy)
-    return Finding(
-        "layout", "error", text, "See docs/data.md or the contract's layouts; a table of cases settles any doubt."
-    )
+    return Finding("layout", "error", text, _ARRANGE)
 
 
 def _jobs(dataset: Dataset, options: InspectOptions) -> Iterator[Job]:
@@ -196,6 +195,7 @@ def _concluded(dataset: Dataset, reports: tuple[CaseReport, ...], options: Inspe
     )
 
 
+_ARRANGE = "Arrange it as one of these, or list the cases in a table cases.csv (case, image, label)."
 _COMPLETE = "Add what is missing, or take the case out of the data set."
 
 
@@ -241,11 +241,13 @@ def _relative(text: str, root: Path) -> str:
     >>> _relative("data/imagesTr/a.nii.gz is damaged.", Path("data"))
     'imagesTr/a.nii.gz is damaged.'
     """
-    folder = root if root.is_dir() or not root.exists() else root.parent
-    for given in dict.fromkeys((root, folder, root.absolute(), folder.absolute(), root.resolve(), folder.resolve())):
-        name = str(given)
-        if name not in (".", "/"):
-            text = text.replace(f"{name}/", "").replace(
-                name, given.name if given == root and root.is_file() else "the folder"
-            )
-    return text
+    folder = root.parent if root.is_file() else root
+    for given in dict.fromkeys((folder.resolve(), folder.absolute(), folder)):
+        name = re.escape(str(given))
+        if str(given) in (".", given.anchor):
+            continue
+        text = re.sub(rf"(?<![\w./-]){name}/", "", text)
+        # A bare relative name may be any word ("empty"): only where the sentence begins is it surely the path.
+        bare = rf"(?<![\w./-]){name}(?![\w/-])" if given.is_absolute() else rf"\A{name}(?= )"
+        text = re.sub(bare, "the folder", text)
+    return text[:1].upper() + text[1:] if text.startswith("the folder") else text

@@ -12,6 +12,7 @@ from math import ceil, floor, isfinite, log10
 import numpy as np
 
 from medseg.data.dataset import listed
+from medseg.inspect.words import number
 
 __all__ = ["Chart", "chart_of"]
 
@@ -57,9 +58,9 @@ def chart_of(title: str, values: Sequence[float], cases: Sequence[str], standing
         return Chart(title, "No value.", "")
     low, middle, high = float(numbers.min()), float(np.median(numbers)), float(numbers.max())
     if low == high:
-        return Chart(title, f"{_number(low)} in {'all ' if len(pairs) > 1 else ''}{_cases(len(pairs))}.", "")
+        return Chart(title, f"{number(low)} in {'all ' if len(pairs) > 1 else ''}{_cases(len(pairs))}.", "")
     smallest, largest = (next(case for value, case in pairs if value == end) for end in (low, high))
-    summary = f"From {_number(low)} ({smallest}) to {_number(high)} ({largest}), median {_number(middle)}."
+    summary = f"From {number(low)} ({smallest}) to {number(high)} ({largest}), median {number(middle)}."
     marked = [case for _, case in pairs if case in standing_out]
     if marked:
         summary += f" Standing out: {listed(marked)}."
@@ -83,7 +84,9 @@ class _Axis:
     def __init__(self, values: Sequence[float]) -> None:
         low, high = min(values), max(values)
         self.is_log = low > 0 and high >= WIDE * low
-        self.low, self.high = self._to(low), self._to(high)
+        self.is_counted = not self.is_log and high - low < MOST_BARS and all(value.is_integer() for value in values)
+        margin = 0.5 if self.is_counted else 0.0
+        self.low, self.high = self._to(low - margin), self._to(high + margin)
 
     def _to(self, value: float) -> float:
         return log10(value) if self.is_log else value
@@ -105,12 +108,14 @@ class _Axis:
             decades = [10.0**e for e in range(ceil(self.low), floor(self.high) + 1)]
             return decades if len(decades) > 1 else [10**self.low, 10**self.high]
         step = 10.0 ** floor(log10((self.high - self.low) / 4))
+        step = max(1.0, step) if self.is_counted else step
         step *= next(factor for factor in (1, 2, 5, 10) if (self.high - self.low) / (step * factor) <= 6)
         return [n * step for n in range(ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9) + 1)]
 
 
 def _bars(axis: _Axis, pairs: Sequence[tuple[float, str]]) -> list[str]:
     n = min(MOST_BARS, max(6, round(2 * len(pairs) ** 0.5)))
+    n = round(axis.high - axis.low) if axis.is_counted else n
     counts = axis.bins([value for value, _ in pairs], n)
     width = (WIDTH - _LEFT - _RIGHT) / n
     tall = (_BASE - _TOP) / max(counts)
@@ -129,7 +134,7 @@ def _ticks(axis: _Axis, pairs: Sequence[tuple[float, str]], marked: set[str]) ->
     parts = []
     for value, case in sorted(shown, key=lambda pair: pair[1] in marked):
         x, look = axis.x(value), "out" if case in marked else "tick"
-        words = f"<title>{escape(case)}: {_number(value)}</title>"
+        words = f"<title>{escape(case)}: {number(value)}</title>"
         parts.append(
             f'<line class="{look}" x1="{x:.1f}" x2="{x:.1f}" y1="{_BASE + 3}" y2="{_BASE + 15}">{words}</line>'
         )
@@ -142,19 +147,5 @@ def _scale(axis: _Axis) -> list[str]:
         x = axis.x(value)
         anchor = "start" if x < _LEFT + 20 else "end" if x > WIDTH - _RIGHT - 20 else "middle"
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{_BASE}" y2="{_BASE + 18}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{_BASE + 32}" text-anchor="{anchor}">{_number(value)}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{_BASE + 32}" text-anchor="{anchor}">{number(value)}</text>')
     return parts
-
-
-def _number(value: float) -> str:
-    """A number for people: four digits, thousands apart.
-
-    >>> _number(1234567.0), _number(0.5), _number(0.0)
-    ('1,235,000', '0.5', '0')
-    """
-    if value == 0 or not isfinite(value):
-        return "0"
-    if abs(value) >= 1000:
-        digits = floor(log10(abs(value)))
-        return f"{round(value, 3 - digits):,.0f}"
-    return f"{value:.4g}"

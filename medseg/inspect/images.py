@@ -13,6 +13,7 @@ from medseg.inspect.context import Context
 from medseg.inspect.findings import Finding, Kind
 from medseg.inspect.outliers import are_few, standing_out
 from medseg.inspect.report import CaseReport
+from medseg.inspect.words import number
 
 __all__ = ["findings"]
 
@@ -49,12 +50,12 @@ def findings(context: Context) -> Iterator[Finding]:
     yield from _placement(reports)
     yield from _grids(reports, "spacing", lambda facts: facts.grid.spacing_mm, LEAST_LOG_SD_SPACING)
     yield from _grids(reports, "size", _extent, LEAST_LOG_SD_SIZE)
-    for number, name in enumerate(context.channels):
-        seen = [each for each in reports if each.facts and number < len(each.facts.channels)]
-        if _is_ct(context, number):
-            yield from _hounsfield(seen, number, name)
+    for place, name in enumerate(context.channels):
+        seen = [each for each in reports if each.facts and place < len(each.facts.channels)]
+        if _is_ct(context, place):
+            yield from _hounsfield(seen, place, name)
         else:
-            yield from _intensities(seen, number, name)
+            yield from _intensities(seen, place, name)
     yield from _padding(reports, context.channels)
 
 
@@ -172,7 +173,7 @@ def _scales(reports: Sequence[CaseReport], name: str, ends: Ends, widths: Ends, 
     n_far = int(np.count_nonzero(far))
     text = (
         f"{name}: scales of intensity differ {widths[high] / widths[low]:,.0f}-fold: the 99.5th percentile is "
-        f"{ends[low, 1]:,.4g} in {reports[low].case} and {ends[high, 1]:,.4g} in {reports[high].case}"
+        f"{number(ends[low, 1])} in {reports[low].case} and {number(ends[high, 1])} in {reports[high].case}"
     )
     text += f"; {n_far} of {len(reports)} cases are more than tenfold off the median." if n_far else "."
     return Finding(
@@ -190,7 +191,7 @@ def _unusual(
 ) -> Iterator[Finding]:
     """Cases whose percentiles stand out: one by one, or as a group where they are many."""
     low, high = np.median(ends, axis=0)
-    usual = f"the medians over cases are {low:,.4g} and {high:,.4g}"
+    usual = f"the medians over cases are {number(low)} and {number(high)}"
     if not are_few(len(odd), len(reports)):
         text = (
             f"{name}: intensities fall into groups; {len(odd)} of {len(reports)} cases are far from the rest ({usual})."
@@ -198,17 +199,17 @@ def _unusual(
         yield Finding("intensity", "note", text, remedy, _cases(reports, odd))
         return
     for row in sorted(odd):
-        own = f"{_SHOWN[0]} and {_SHOWN[1]} percentile are {ends[row, 0]:,.4g} and {ends[row, 1]:,.4g}"
+        own = f"{_SHOWN[0]} and {_SHOWN[1]} percentile are {number(ends[row, 0])} and {number(ends[row, 1])}"
         yield Finding("intensity", "warning", f"{name}: {own}; {usual}.", remedy, (reports[row].case,))
 
 
 def _padding(reports: Sequence[CaseReport], channels: Sequence[str]) -> Iterator[Finding]:
     """Channels that have planes of one value at the border where another channel of the case shows something."""
-    for number, name in enumerate(channels if len(channels) > 1 else ()):
+    for place, name in enumerate(channels if len(channels) > 1 else ()):
         padded = [
             report.case
             for report in reports
-            if len(report.blank_planes) == len(channels) and report.blank_planes[number] > min(report.blank_planes)
+            if len(report.blank_planes) == len(channels) and report.blank_planes[place] > min(report.blank_planes)
         ]
         if padded:
             yield Finding(

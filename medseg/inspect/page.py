@@ -13,9 +13,10 @@ import numpy as np
 from medseg._version import __version__
 from medseg.inspect.charts import Chart, chart_of
 from medseg.inspect.findings import SEVERITIES, Finding, Kind
-from medseg.inspect.inspection import Inspection, intensities
+from medseg.inspect.overview import Overview, intensities
 from medseg.inspect.pictures import Picture, picture_of
 from medseg.inspect.report import CaseReport, Slice
+from medseg.inspect.words import number
 
 __all__ = ["render"]
 
@@ -55,7 +56,7 @@ class _Cell:
     key: float | str
 
 
-def render(inspection: Inspection) -> str:
+def render(inspection: Overview) -> str:
     """The page, whole."""
     from jinja2 import Environment, StrictUndefined
 
@@ -76,11 +77,11 @@ def render(inspection: Inspection) -> str:
     )
 
 
-def _shown(inspection: Inspection) -> Iterator[_Shown]:
+def _shown(inspection: Overview) -> Iterator[_Shown]:
     """Findings that something can be seen of, as long as there is room."""
     reports = {report.case: report for report in inspection.reports}
     left = MOST_PICTURES
-    for number, finding in enumerate(inspection.findings, start=1):
+    for place, finding in enumerate(inspection.findings, start=1):
         if finding.kind in _WITHOUT_PICTURE or not finding.cases or left <= 0:
             continue
         pictures = []
@@ -90,7 +91,7 @@ def _shown(inspection: Inspection) -> Iterator[_Shown]:
                 pictures.append((case, tuple(picture_of(each, case) for each in slices)))
         left -= len(pictures)
         if pictures:
-            yield _Shown(finding, f"finding-{number}", tuple(pictures), len(finding.cases) - len(pictures))
+            yield _Shown(finding, f"finding-{place}", tuple(pictures), len(finding.cases) - len(pictures))
 
 
 def _slices(report: CaseReport, kind: Kind) -> tuple[Slice, ...]:
@@ -100,7 +101,7 @@ def _slices(report: CaseReport, kind: Kind) -> tuple[Slice, ...]:
     return () if report.glance is None else (report.glance,)
 
 
-def _charts(inspection: Inspection) -> Iterator[tuple[str, list[Chart]]]:
+def _charts(inspection: Overview) -> Iterator[tuple[str, list[Chart]]]:
     """Groups of charts under their headings; a group without any is left out."""
     reports = [report for report in inspection.reports if report.facts is not None]
     if not reports:
@@ -114,12 +115,12 @@ def _charts(inspection: Inspection) -> Iterator[tuple[str, list[Chart]]]:
     yield from ((heading, charts) for heading, charts in groups if charts)
 
 
-def _standing_out(inspection: Inspection, kind: Kind, of: str = "") -> set[str]:
+def _standing_out(inspection: Overview, kind: Kind, of: str = "") -> set[str]:
     found = (each for each in inspection.findings if each.kind == kind and each.text.startswith(of))
     return {case for finding in found for case in finding.cases}
 
 
-def _spacings(inspection: Inspection, reports: Sequence[CaseReport]) -> Iterator[Chart]:
+def _spacings(inspection: Overview, reports: Sequence[CaseReport]) -> Iterator[Chart]:
     placed = [report for report in reports if report.facts and report.facts.grid.placed]
     out, cases = _standing_out(inspection, "spacing"), [report.case for report in placed]
     for axis, name in enumerate(_AXES if placed else ()):
@@ -127,14 +128,14 @@ def _spacings(inspection: Inspection, reports: Sequence[CaseReport]) -> Iterator
         yield chart_of(f"Spacing towards {name} [mm]", values, cases, out)
 
 
-def _sizes(inspection: Inspection, reports: Sequence[CaseReport]) -> Iterator[Chart]:
+def _sizes(inspection: Overview, reports: Sequence[CaseReport]) -> Iterator[Chart]:
     out, cases = _standing_out(inspection, "size"), [report.case for report in reports]
     for axis, name in enumerate(_AXES):
         values = [report.facts.grid.shape[axis] for report in reports if report.facts]
         yield chart_of(f"Size towards {name} [voxels]", values, cases, out)
 
 
-def _intensities(inspection: Inspection, reports: Sequence[CaseReport]) -> Iterator[Chart]:
+def _intensities(inspection: Overview, reports: Sequence[CaseReport]) -> Iterator[Chart]:
     for channel in inspection.channels:
         out = _standing_out(inspection, "intensity", channel) | _standing_out(inspection, "intensity_scales", channel)
         known = [(report.case, intensities(report, inspection.channels).get(channel)) for report in reports]
@@ -145,7 +146,7 @@ def _intensities(inspection: Inspection, reports: Sequence[CaseReport]) -> Itera
             yield chart_of(f"{channel}: {name} of the whole image", values, cases, out)
 
 
-def _volumes(inspection: Inspection, reports: Sequence[CaseReport]) -> Iterator[Chart]:
+def _volumes(inspection: Overview, reports: Sequence[CaseReport]) -> Iterator[Chart]:
     is_placed = all(report.facts.grid.placed for report in reports if report.facts)
     unit, scale = ("ml", 1.0) if is_placed else ("voxels", 1000.0)
     for name in inspection.label_names[:MOST_LABELS]:
@@ -160,7 +161,7 @@ def _volumes(inspection: Inspection, reports: Sequence[CaseReport]) -> Iterator[
         yield chart
 
 
-def _table(inspection: Inspection) -> tuple[list[str], list[list[_Cell]]]:
+def _table(inspection: Overview) -> tuple[list[str], list[list[_Cell]]]:
     """The heads and rows of the table of cases."""
     names = inspection.label_names if len(inspection.label_names) <= MOST_COLUMNS else ()
     columns = ["Case", "Role", "Findings", "Size [voxels]", "Spacing [mm]", "Axes", "Type"]
@@ -195,6 +196,6 @@ def _row(report: CaseReport, channels: tuple[str, ...], names: Sequence[str], n_
     known = intensities(report, channels)
     for place in (1, 2):
         values = [known[channel][place] if channel in known else None for channel in channels]
-        cells += [_Cell("" if value is None else f"{value:,.4g}", value or 0) for value in values]
+        cells += [_Cell("" if value is None else number(value), value or 0) for value in values]
     volumes = [report.marks[name].volume_ml if name in report.marks else 0.0 for name in names]
-    return [*cells, *(_Cell(f"{volume:,.4g}", volume) for volume in volumes)]
+    return [*cells, *(_Cell(number(volume), volume) for volume in volumes)]

@@ -17,11 +17,14 @@ from medseg.inspect.report import Slice
 
 __all__ = ["Picture", "picture_of"]
 
-SHOWN_SIDE = 240
+SHOWN_SIDE = 260
 """Pixels along the longer side of a picture, at least: small crops are enlarged, pixel by pixel."""
 
 _TINT = 0.18
 """How much of its colour a label's inside has: the image below must stay visible."""
+
+RING_RADIUS, RING_COLOUR = 16, "#ffffff"
+"""Pixels from a spot to the ring around it: near enough to point, far enough to leave its surroundings."""
 
 MOST_LEGEND = 8
 
@@ -80,13 +83,24 @@ def _drawn(shown: Slice) -> NDArray[np.uint8]:
             mask, colour = labels == number, _rgb(_colour(int(number)))
             pixels[mask] = (1 - _TINT) * pixels[mask] + _TINT * colour
             pixels[mask & _border(mask)] = colour
+    if shown.ring is not None:
+        pixels[_ring(shown.ring, shown.grey.shape, size)] = _rgb(RING_COLOUR)
     drawn: NDArray[np.uint8] = pixels.round().astype(np.uint8)
     return drawn
 
 
 def _enlarged(array: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     rows, columns = ((np.arange(n) * old) // n for n, old in zip(size, array.shape, strict=True))
-    return array[rows[:, None], columns[None, :]]
+    enlarged: NDArray[np.uint8] = array[rows[:, None], columns[None, :]]
+    return enlarged
+
+
+def _ring(spot: tuple[int, int], shape: tuple[int, ...], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """A circle around a pixel of the small picture, in the large one."""
+    row, column = ((place + 0.5) * new / old for place, old, new in zip(spot, shape, size, strict=True))
+    distance = np.hypot(np.arange(size[0])[:, None] - row, np.arange(size[1])[None, :] - column)
+    circle: NDArray[np.bool_] = np.abs(distance - RING_RADIUS) <= 1
+    return circle
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -94,7 +94,8 @@ class Likeness:
 class Slice:
     """A slice to be shown: `grey` uint8 and `labels` (indices of `names` from 1, 0 is none), both (rows, columns).
 
-    `aspect` is the height of a pixel over its width; `edges` are the letters at the left, right, upper and lower edge.
+    `aspect` is the height of a pixel over its width; `edges` are the letters at the left, right, upper and lower edge;
+    `ring` is the pixel (row, column) to look at.
     """
 
     grey: NDArray[np.uint8]
@@ -103,6 +104,7 @@ class Slice:
     aspect: float
     title: str
     edges: tuple[str, str, str, str] = ("", "", "", "")
+    ring: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -51,26 +51,36 @@ def glance(
 def at_voxel(
     image: NDArray[Any], array: NDArray[np.integer], grid: Geometry, labels: Labels, placed: bool, voxel: Voxels
 ) -> Slice:
-    """The surroundings of a voxel in its slice."""
+    """The surroundings of a voxel in its slice, with a ring around it."""
     axis = _shown_axis(grid)
-    others = [a for a in range(3) if a != axis]
-    half = [max(CLOSE_UP_VOXELS, grid.shape[a] // 6) // 2 for a in others]
-    box: list[slice] = [slice(0, side) for side in grid.shape]
-    for a, reach in zip(others, half, strict=True):
-        start = max(0, min(voxel[a] - reach, grid.shape[a] - 2 * reach))
-        box[a] = slice(start, min(grid.shape[a], start + 2 * reach))
-    where = tuple(box)
-    part = grid.crop([side.start for side in where], [side.stop for side in where])
-    return _slice(image[where], array[where], part, labels, placed, axis, voxel[axis])
+    box = _around(grid, axis, list(voxel), list(voxel))
+    return _slice(image, array, grid, labels, placed, axis, voxel[axis], box, voxel)
 
 
 def at_gap(
     image: NDArray[Any], array: NDArray[np.integer], grid: Geometry, labels: Labels, placed: bool, gap: Gap
 ) -> tuple[Slice, Slice]:
-    """The last labelled slice before a run of slices without labels, and the first slice of the run."""
+    """The last labelled slice beside a run of slices without labels, and the first of the run, around the label."""
     last, first = (gap.last + 1, gap.last) if gap.first == 0 else (gap.first - 1, gap.first)
-    there, here = (_slice(image, array, grid, labels, placed, gap.axis, index) for index in (last, first))
+    where = [np.flatnonzero(plane_of(array, gap.axis, last).any(axis=other)) for other in (1, 0)]
+    start, stop = ([int(side[end]) if side.size else 0 for side in where] for end in (0, -1))
+    box = _around(grid, gap.axis, _with(start, gap.axis), _with(stop, gap.axis))
+    there, here = (_slice(image, array, grid, labels, placed, gap.axis, index, box) for index in (last, first))
     return there, here
+
+
+def _with(inplane: list[int], axis: int) -> list[int]:
+    return [*inplane[:axis], 0, *inplane[axis:]]
+
+
+def _around(grid: Geometry, axis: int, first: list[int], last: list[int]) -> tuple[slice, ...]:
+    """A box in the plane that holds `first` and `last` with as much again around them, and at least so many voxels."""
+    box = []
+    for a in range(3):
+        width = min(grid.shape[a], max(CLOSE_UP_VOXELS, grid.shape[a] // 6, 2 * (last[a] - first[a] + 1)))
+        start = max(0, min((first[a] + last[a] - width) // 2, grid.shape[a] - width))
+        box.append(slice(0, grid.shape[a]) if a == axis else slice(start, start + width))
+    return tuple(box)
 
 
 def _shown_axis(grid: Geometry) -> int:
@@ -89,23 +99,34 @@ def _slice(
     placed: bool,
     axis: int,
     index: int,
+    box: tuple[slice, ...] = (slice(None),) * 3,
+    ring: Voxels | None = None,
 ) -> Slice:
-    plane = plane_of(image, axis, index)
-    numbers = _numbers(None if array is None else plane_of(array, axis, index), labels, plane.shape)
+    """Slice `index` along an axis, less what lies outside of `box` in its plane."""
     across, along = (a for a in range(3) if a != axis)
+    where = (box[across], box[along])
+    plane = plane_of(image, axis, index)[where]
+    numbers = _numbers(None if array is None else plane_of(array, axis, index)[where], labels, plane.shape)
     step = -(-max(plane.shape) // LARGEST_SIDE)
-    grey = _grey(plane[::step, ::step])
-    numbers = numbers[::step, ::step]
+    marked = np.zeros(plane.shape, np.bool_)
+    if ring is not None:
+        marked[ring[across] - (where[0].start or 0), ring[along] - (where[1].start or 0)] = True
     n_slices = grid.shape[axis]
     counted = f"slice {index} of 0…{n_slices - 1}" if n_slices > 1 else ""
     is_picture = not placed and n_slices == 1
+    grey, numbers, marked = (
+        np.ascontiguousarray(each.T if is_picture else hung(each))
+        for each in (_grey(plane[::step, ::step]), numbers[::step, ::step], marked)
+    )
+    spot = np.argwhere(marked)
     return Slice(
-        grey=np.ascontiguousarray(grey.T if is_picture else hung(grey)),
-        labels=np.ascontiguousarray(numbers.T if is_picture else hung(numbers)),
+        grey=grey,
+        labels=numbers,
         names=labels.names[:MOST_NAMES],
         aspect=grid.spacing_mm[along] / grid.spacing_mm[across],
         title=counted if not placed else f"{PLANES[axis]} {counted}".strip(),
         edges=edges_of(axis) if placed else ("", "", "", ""),
+        ring=(int(spot[0, 0]) // step, int(spot[0, 1]) // step) if len(spot) else None,
     )
 
 

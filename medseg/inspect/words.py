@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import floor, isfinite, log10
 
 from medseg.data.dataset import listed
 from medseg.data.fingerprint import ChannelFacts, Fingerprint, LabelFacts
 from medseg.inspect.report import CaseReport, Role
 
-__all__ = ["describe"]
+__all__ = ["describe", "number"]
 
 MOST_LABELS = 12
 """Labels that are told one by one; of a hundred organs the table on the page tells."""
@@ -65,9 +66,9 @@ def _channel(facts: ChannelFacts) -> str:
     kind = "read as CT in HU" if facts.is_ct else "not CT"
     zero = f" {facts.zero_share:.0%} of the voxels are exactly 0." if facts.zero_share >= 0.01 else ""
     return (
-        f"Channel {facts.name}: inside the labels values from {facts.low:,.4g} to {facts.high:,.4g} (median "
-        f"{facts.median:,.4g}), over whole images from {facts.whole_low:,.4g} to {facts.whole_high:,.4g}; {kind}, "
-        f"since {facts.ct_reason}.{zero}"
+        f"Channel {facts.name}: inside the labels values from {number(facts.low)} to {number(facts.high)} (median "
+        f"{number(facts.median)}), over whole images from {number(facts.whole_low)} to {number(facts.whole_high)}; "
+        f"{kind}, since {facts.ct_reason}.{zero}"
     )
 
 
@@ -88,9 +89,23 @@ def _label(label: LabelFacts, n_cases: int, placed: bool) -> str:
         return f"{name[0].upper()}{name[1:]}: in no case."
     unit, scale = ("ml", 1.0) if placed else ("voxels", 1000.0)
     volumes = [scale * ml for ml in (label.smallest_ml, label.median_ml, label.largest_ml)]
-    amount = f"median {volumes[1]:,.4g} {unit} ({volumes[0]:,.3g}–{volumes[2]:,.4g})"
+    amount = f"median {number(volumes[1])} {unit} ({number(volumes[0])}–{number(volumes[2])})"
     return f"{name[0].upper()}{name[1:]}: {where}, {amount}, {_percent(label.frequency)} of all voxels."
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %"
+
+
+def number(value: float) -> str:
+    """A number for people: four digits, thousands apart.
+
+    >>> number(1234567.0), number(0.5), number(0.0)
+    ('1,235,000', '0.5', '0')
+    """
+    if value == 0 or not isfinite(value):
+        return "0"
+    if abs(value) >= 1000:
+        digits = floor(log10(abs(value)))
+        return f"{round(value, 3 - digits):,.0f}"
+    return f"{value:.4g}"
