@@ -20,13 +20,15 @@ __all__ = ["LabelMap", "Meta", "Volume"]
 
 @dataclass(frozen=True)
 class Meta:
-    """Where an array came from, as far as a writer must know; it never holds names, dates or free text of a file.
+    """Where an array came from, as far as a writer must know; no name, date or free text of a file is written from it.
 
     Attributes:
         kind: The file format's short name: "nifti", "mha", "nrrd", "png", "tiff", "jpeg", "dicom", or "memory".
         placed: Whether the file says where its grid lies in space (a PNG does not).
         header: What the writer of this kind gives back (NIfTI: codes, units and dim_info; and so on), and "dtype", the
-            type of the stored numbers, where the array has another.
+            type of the stored numbers, where the array has another. For DICOM "modality", and "frames": for each slice
+            along k the image that it is (None where it was interpolated). Their headers hold what derived objects must
+            repeat, the patient's name included: they stay in memory.
         warnings: What the reader noticed and mended, one sentence each.
     """
 
