@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,15 @@ __all__ = [
     "Plane",
     "Producer",
     "Source",
+    "about_gaps",
     "as_dicom_number",
+    "content_digest",
     "file_meta",
     "labels_of",
     "new_uid",
     "reference",
+    "serial_number",
+    "series_uid",
     "source_of",
     "stamp",
     "unique_names",
@@ -72,7 +77,7 @@ _TYPE_2 = (
 _MAY_BE_EMPTY_THERE = (
     *("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName", "ClinicalTrialTimePointID"),
 )
-_CHECKED = frozenset({"DA", "TM", "CS", "UI", "DS", "AS"})
+_CHECKED = frozenset({"DA", "TM", "CS", "UI", "DS", "AS", "SH"})
 """Representations with a grammar: what breaks it is left out."""
 
 
@@ -157,12 +162,11 @@ def source_of(label_map: LabelMap, meta: Meta, form: str) -> Source:
     frames: Sequence[Frame | None] = meta.header.get("frames", ())
     if meta.kind != "dicom" or len(frames) == 0:
         raise InputError(
-            f"{form} refers to the images of a DICOM series, but this label map was made from {meta.kind}; "
-            "write it as NIfTI."
+            f"The label map was made from {meta.kind}, and {form} refers to the images of a DICOM series; write NIfTI."
         )
     kept = [(k, frame) for k, frame in enumerate(frames) if frame is not None]
     if not kept:
-        raise InputError(f"{form} refers to images, but all slices were interpolated; write the label map as NIfTI.")
+        raise InputError(f"All slices were interpolated, and {form} refers to images of a series; write NIfTI.")
     slices, images = zip(*kept, strict=True)
     for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         lacking = next((image for image in images if not text(image.header, keyword)), None)
@@ -181,13 +185,22 @@ def labels_of(label_map: LabelMap) -> Labels:
     Raises:
         InputError: It has neither names nor voxels, or holds a value that no label declares.
     """
-    labels = label_map.labels or Labels.from_values(int(value) for value in np.unique(label_map.array))
+    counts = _counts(label_map.array)
+    labels = label_map.labels or Labels.from_values(counts)
     if not labels.names:
         raise InputError("The label map is empty and has no names of labels; nothing can be said about it in DICOM.")
-    if label_map.labels is not None and (unknown := labels.unknown_in(label_map.array)):
-        value, count = next(iter(unknown.items()))
-        raise InputError(f"The label map holds the value {value} in {count} voxels, which no label declares.")
+    unknown = next((value for value in counts if value not in (*labels.classes, labels.ignore)), None)
+    if unknown is not None:
+        raise InputError(f"The label map holds the value {unknown} in {counts[unknown]} voxels; no label declares it.")
     return labels
+
+
+def _counts(array: NDArray[Any]) -> dict[int, int]:
+    """How many voxels hold each value; slice by slice, for sorting a whole volume takes seconds."""
+    counts = np.zeros(int(array.max(initial=0)) + 1, np.int64)
+    for k in range(array.shape[2]):
+        counts += np.bincount(array[..., k].ravel("K"), minlength=len(counts))
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
 
 
 def whose(header: Dataset) -> Dataset:
@@ -197,7 +210,21 @@ def whose(header: Dataset) -> Dataset:
         value = _valid(header, keyword)
         if value or keyword in _TYPE_2 or (keyword in _MAY_BE_EMPTY_THERE and keyword in header):
             setattr(copied, keyword, value)
+    if "PatientIdentityRemoved" in copied and "DeidentificationMethod" not in copied:
+        # One of two must say how; a claim that cannot be copied whole is not made.
+        if "DeidentificationMethodCodeSequence" in header:
+            copied.DeidentificationMethodCodeSequence = header.DeidentificationMethodCodeSequence
+        else:
+            del copied.PatientIdentityRemoved
     return copied
+
+
+def about_gaps(label_map: LabelMap, source: Source, what: str) -> tuple[str, ...]:
+    """A sentence where slices of the label map have no image, and so no frame or contour."""
+    n_slices = label_map.geometry.shape[2]
+    n_without = n_slices - len(source.slices)
+    sentence = f"{n_without} of {n_slices} slices have no image (they were interpolated) and so no {what} in the file."
+    return (sentence,) if n_without else ()
 
 
 def stamp(dataset: Dataset, source: Source, producer: Producer, modality: str, content: bytes) -> None:
@@ -318,7 +345,7 @@ def _check_place(source: Source, label_map: LabelMap, n_slices: int, form: str) 
     size = tuple(int((numbers(source.header, key) or (0,))[0]) for key in ("Columns", "Rows"))
     if grid.shape != (*size, n_slices):
         raise InputError(
-            f"{form} needs the label map on the grid of its images, {(*size, n_slices)}, but it has {grid.shape}."
+            f"The label map has the grid {grid.shape}, but {form} needs that of its images, {(*size, n_slices)}."
         )
     smallest = min(grid.spacing_mm)
     for position, k in ((0, source.slices[0]), (len(source.slices) - 1, source.slices[-1])):
@@ -328,4 +355,4 @@ def _check_place(source: Source, label_map: LabelMap, n_slices: int, form: str) 
         ours = grid.to_world([[0, 0, k], [far[0], far[1], k]]) @ _LPS_RAS
         apart = float(np.linalg.norm(ours - np.array([plane.origin, corner]), axis=1).max())
         if apart > max(0.01, _OFF_GRID_SHARE * smallest * 2):
-            raise InputError(f"{form} needs the label map on the grid of its images; it lies {apart:.3g} mm off.")
+            raise InputError(f"The label map lies {apart:.3g} mm off the images that {form} is to lie on.")

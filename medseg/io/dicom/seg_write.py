@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.pixels.utils import compress
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, RLELossless
 
 from medseg._version import __version__
@@ -24,11 +25,11 @@ from medseg.io.dicom.codes import Code, Meaning, meaning_of
 from medseg.io.dicom.derived import Producer, Source, new_uid, unique_names
 from medseg.io.dicom.find import numbers, quietly, text
 
-__all__ = ["SegType", "overlapping", "write_seg"]
+__all__ = ["SegType", "overlapping", "refuse_overlap", "write_seg"]
 
 SegType = Literal["binary", "labelmap"]
 
-FORM = "A DICOM SEG"
+FORM = "a DICOM SEG"
 
 
 def write_seg(
@@ -48,16 +49,24 @@ def write_seg(
     """
     labels = derived.labels_of(label_map)
     images = derived.source_of(label_map, source, FORM)
+    refuse_overlap(labels, seg_type)
+    with quietly():
+        dataset = _segmentation(label_map, labels, images, producer, seg_type)
+        dataset.save_as(path, enforce_file_format=True)
+    return derived.about_gaps(label_map, images, "frame")
+
+
+def refuse_overlap(labels: Labels, seg_type: SegType) -> None:
+    """Refuse what a SEG of a type cannot say.
+
+    Raises:
+        InputError: Labels overlap, and the type is that of one segment a voxel.
+    """
     pair = overlapping(labels)
     if pair is not None and seg_type == "labelmap":
         raise InputError(
             f"{pair[0]} and {pair[1]} overlap, and a label map SEG holds one segment a voxel; write a binary SEG."
         )
-    with quietly():
-        dataset = _segmentation(label_map, labels, images, producer, seg_type)
-        dataset.save_as(path, enforce_file_format=True)
-    n_without = label_map.geometry.shape[2] - len(images.slices)
-    return (f"{n_without} interpolated slices have no image and no frame in the SEG.",) if n_without else ()
 
 
 def overlapping(labels: Labels) -> tuple[str, str] | None:
@@ -74,7 +83,6 @@ def overlapping(labels: Labels) -> tuple[str, str] | None:
 def _segmentation(label_map: LabelMap, labels: Labels, images: Source, producer: Producer, seg_type: SegType) -> Any:  # noqa: ANN401  highdicom's
     import highdicom as hd
 
-    is_binary = seg_type == "binary"
     content = derived.content_digest(label_map, labels, producer)
     dataset = hd.seg.Segmentation(
         source_images=_headers(images),
@@ -91,7 +99,7 @@ def _segmentation(label_map: LabelMap, labels: Labels, images: Source, producer:
         device_serial_number=derived.serial_number(producer),
         content_label="MEDSEG",
         content_description=None,
-        transfer_syntax_uid=ExplicitVRLittleEndian if is_binary else RLELossless,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
         specific_character_set="ISO_IR 192",
         contributing_equipment=[_equipment(producer)],
     )
@@ -100,6 +108,10 @@ def _segmentation(label_map: LabelMap, labels: Labels, images: Source, producer:
     dataset.ContentCreatorName = ""
     dataset.file_meta = derived.file_meta(dataset, dataset.file_meta.TransferSyntaxUID)
     _put_references_right(dataset, images)
+    if seg_type == "labelmap":
+        # Not left to highdicom, which takes GDCM for it where that is there: its encoder ends the process where the
+        # number of pixels is odd.
+        compress(dataset, RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
     return dataset
 
 

@@ -1,0 +1,130 @@
+"""Label maps → DICOM files that were read back: what lies under the final name says what was to be said.
+
+A derived object is written beside its name, read by the readers of this package, compared voxel by voxel and structure
+by structure, and only then renamed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.uid import RTStructureSetStorage
+
+from medseg.core.errors import InputError, MachineError
+from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap, Meta
+from medseg.io.dicom import derived
+from medseg.io.dicom.derived import Producer, unique_names
+from medseg.io.dicom.find import Frame
+from medseg.io.dicom.onto import Target
+from medseg.io.files import replacing
+from medseg.io.options import ReadOptions
+
+__all__ = ["DICOM_FORMS", "DicomForm", "check_dicom", "write_dicom"]
+
+DicomForm = Literal["dicom-seg", "rtstruct"]
+DICOM_FORMS: tuple[DicomForm, ...] = ("dicom-seg", "rtstruct")
+
+SegType = Literal["binary", "labelmap"]
+
+
+def write_dicom(
+    label_map: LabelMap,
+    path: Path | str,
+    form: DicomForm,
+    *,
+    source: Meta,
+    producer: Producer,
+    seg_type: SegType = "binary",
+) -> tuple[str, ...]:
+    """Write a label map on the grid of a DICOM series as a SEG or an RTSTRUCT, whole or not at all.
+
+    Args:
+        label_map: On the grid of the series; its names become segments or structures, regions too.
+        path: Where to; an existing file is replaced, missing folders are made.
+        form: Which kind of object.
+        source: The `meta` of the volume that the series was read to: it knows the images.
+        producer: What made the label map.
+        seg_type: Of a SEG.
+
+    Returns:
+        What the object cannot say, a sentence each.
+
+    Raises:
+        InputError: The map was not made from a DICOM series, is not on its grid, or cannot be said in this form.
+        MachineError: The disk is full, or the file does not read back as it was written; then nothing is left of it.
+    """
+    path = Path(path)
+    with replacing(path) as partial:
+        if form == "dicom-seg":
+            from medseg.io.dicom.seg_write import write_seg
+
+            notes = write_seg(label_map, partial, source, producer, seg_type)
+        else:
+            from medseg.io.dicom.rtstruct_write import write_rtstruct
+
+            notes = write_rtstruct(label_map, partial, source, producer)
+        problem = _difference(label_map, partial, source)
+        if problem is not None:
+            raise MachineError(
+                f"{path} did not read back as it was written ({problem}), so it was not kept. Check the disk; if it "
+                "happens again, please report it with the kind of the series."
+            )
+    return notes
+
+
+def check_dicom(geometry: Geometry, labels: Labels | None, form: DicomForm, source: Meta, seg_type: SegType) -> None:
+    """Refuse, before there is a label map, what could not be written.
+
+    Raises:
+        InputError: The grid is not that of a DICOM series, or labels overlap where they must not.
+    """
+    if labels is not None and form == "dicom-seg":
+        from medseg.io.dicom.seg_write import refuse_overlap
+
+        refuse_overlap(labels, seg_type)
+    nothing = LabelMap(np.broadcast_to(np.uint8(0), geometry.shape), geometry)
+    derived.source_of(nothing, source, {"dicom-seg": "a DICOM SEG", "rtstruct": "an RTSTRUCT"}[form])
+
+
+def _difference(label_map: LabelMap, path: Path, source: Meta) -> str | None:
+    """What a file says otherwise than the label map, on the slices that have an image; None if nothing."""
+    try:
+        back = _read(path, label_map.geometry)
+    except InputError as error:
+        return str(error).rstrip(".")
+    labels = derived.labels_of(label_map)
+    written = unique_names(labels.names)
+    slices = [k for k, frame in enumerate(source.header["frames"]) if frame is not None]
+    for ours, theirs in _pairs(label_map.array, back.array, slices):
+        meant = {written[name] for name in labels.combination(ours)}
+        found = back.labels.combination(theirs) if back.labels is not None else frozenset()
+        if meant != found:
+            return f"{' and '.join(sorted(meant)) or 'background'} became {' and '.join(sorted(found)) or 'background'}"
+    return None
+
+
+def _read(path: Path, grid: Geometry) -> LabelMap:
+    """The label map in a file that has no final name yet: hidden files are none to the door."""
+    from medseg.io.dicom.rtstruct import read_rtstruct
+    from medseg.io.dicom.seg import read_seg
+
+    with path.open("rb") as file:
+        header = dcmread(file, stop_before_pixels=True)
+        frame = Frame(path, header, pixels_at=file.tell())
+    read = read_rtstruct if header.SOPClassUID == RTStructureSetStorage else read_seg
+    return read(frame, Target(grid, "the image"), ReadOptions())
+
+
+def _pairs(ours: NDArray[Any], theirs: NDArray[Any], slices: Sequence[int]) -> list[tuple[int, int]]:
+    """The pairs of values that two maps hold at one place, slice by slice: joint numbers take eight bytes a voxel."""
+    n_columns = int(theirs.max(initial=0)) + 1
+    found: set[int] = set()
+    for k in slices:
+        joint = ours[..., k].astype(np.int64) * n_columns + theirs[..., k]
+        found.update(np.flatnonzero(np.bincount(joint.ravel())).tolist())
+    return [divmod(joint, n_columns) for joint in sorted(found)]
