@@ -6,7 +6,7 @@ called by their label, their codes are kept beside the names. Segments of one la
 lung) are one structure: numbers mean nothing between files.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,17 @@ _ON_GRID_SHARE = 0.01
 
 _OLD_SNOMED = ("SRT", "SNM3", "99SDM")
 """Schemes of the older numbers of SNOMED ("T-62000" is the liver, 10200004)."""
+
+_WHERE = {
+    "position": ("PlanePositionSequence", "ImagePositionPatient", 3),
+    "orientation": ("PlaneOrientationSequence", "ImageOrientationPatient", 6),
+    "pixel spacing": ("PixelMeasuresSequence", "PixelSpacing", 2),
+    "segment": ("SegmentIdentificationSequence", "ReferencedSegmentNumber", 1),
+}
+"""What a frame must say: in which functional group, of the frame or of all frames, and how many numbers."""
+
+_ANY: tuple[float, ...] = ()
+"""Instead of a segment's number: the frame is a label map, its values are the numbers."""
 
 _BACKGROUND = ("125040", "DCM")
 """The code of what a label map SEG calls background."""
@@ -83,7 +94,7 @@ def read_seg(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
 def _read(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
     segments, notes = _segments(file)
     places = _places(file)
-    kind = text(file.header, "SegmentationType")
+    kind = _kind(file)
     names = dict.fromkeys(segment.name for segment in segments.values() if segment.name is not None)
     map_ = Structures(target.grid.shape, names, options.overlaps)
     if kind == "FRACTIONAL":
@@ -118,6 +129,14 @@ def _masks(
         yield place.segment, mask
 
 
+def _kind(file: Frame) -> str:
+    """BINARY, FRACTIONAL or LABELMAP."""
+    kind = text(file.header, "SegmentationType") or ("LABELMAP" if "Label Map" in file.class_name else "BINARY")
+    if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
+        raise InputError(f"{file.path} is a segmentation of an unknown type ({kind}).")
+    return kind
+
+
 def _whole(file: Frame) -> float:
     """The stored value that means all of a voxel."""
     return (numbers(file.header, "MaximumFractionalValue") or (255.0,))[0]
@@ -147,7 +166,7 @@ def _segments(file: Frame) -> tuple[dict[int, _Segment], tuple[str, ...]]:
     for twins in by_name.values():
         named += _told_apart(twins, file, notes)
     order = {segment.number: n for n, segment in enumerate(found)}
-    if text(file.header, "SegmentationType") == "LABELMAP" and 0 not in order:
+    if _kind(file) == "LABELMAP" and 0 not in order:
         named.append(_Segment(0, None, found[0].meaning))
         order[0] = -1
     return {segment.number: segment for segment in sorted(named, key=lambda s: order[s.number])}, tuple(notes)
@@ -212,24 +231,23 @@ def _places(file: Frame) -> list[_Place]:
         raise InputError(
             f"{file.path} promises {promised} frames and describes {len(frames)}. Copy or export it again."
         )
-    is_map = text(header, "SegmentationType") == "LABELMAP"
     only = list(items(header, "SegmentSequence"))
     default = numbers(only[0], "SegmentNumber") if len(only) == 1 else None
-    return [_place(file, n, frame, shared, is_map, default) for n, frame in enumerate(frames, start=1)]
+    for_all = {what: _said(shared, *where) for what, where in _WHERE.items()}
+    for_all["segment"] = for_all["segment"] or default
+    if _kind(file) == "LABELMAP":
+        for_all["segment"] = _ANY
+    return [_place(file, n, frame, for_all) for n, frame in enumerate(frames, start=1)]
 
 
-def _place(
-    file: Frame, n: int, frame: Dataset, shared: Dataset, is_map: bool, default: tuple[float, ...] | None
-) -> _Place:
-    position = _of(frame, shared, "PlanePositionSequence", "ImagePositionPatient", 3)
-    cosines = _of(frame, shared, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
-    spacing = _of(frame, shared, "PixelMeasuresSequence", "PixelSpacing", 2)
-    missing = {"position": position, "orientation": cosines, "pixel spacing": spacing}
-    segment = _of(frame, shared, "SegmentIdentificationSequence", "ReferencedSegmentNumber", 1) or default
-    if not is_map:
-        missing["segment"] = segment
-    if position is None or cosines is None or spacing is None or (segment is None and not is_map):
-        names = ", ".join(name for name, value in missing.items() if value is None)
+def _place(file: Frame, n: int, frame: Dataset, for_all: Mapping[str, tuple[float, ...] | None]) -> _Place:
+    said = {
+        what: for_all[what] if for_all[what] == _ANY else _said(frame, *where) or for_all[what]
+        for what, where in _WHERE.items()
+    }
+    position, cosines, spacing, segment = said.values()
+    if position is None or cosines is None or spacing is None or segment is None:
+        names = ", ".join(what for what, value in said.items() if value is None)
         raise InputError(f"Frame {n} of {file.path} has no {names}, so its place in the patient is unknown.")
     between_rows, between_columns = spacing
     affine = np.zeros((4, 3))
@@ -237,18 +255,13 @@ def _place(
         [np.array(cosines[:3]) * between_columns, np.array(cosines[3:]) * between_rows, position]
     )
     affine[3, 2] = 1
-    number = None if is_map or segment is None else int(segment[0])
-    return _Place(_LPS_RAS @ affine, number, (between_columns, between_rows))
+    return _Place(_LPS_RAS @ affine, None if segment == _ANY else int(segment[0]), (between_columns, between_rows))
 
 
-def _of(frame: Dataset, shared: Dataset, group: str, keyword: str, n: int) -> tuple[float, ...] | None:
-    """The numbers of an attribute in a functional group of the frame, else in that of all frames."""
-    for holder in (frame, shared):
-        for item in items(holder, group):
-            found = numbers(item, keyword, n)
-            if found is not None:
-                return found
-    return None
+def _said(holder: Dataset, group: str, keyword: str, n: int) -> tuple[float, ...] | None:
+    """The numbers of an attribute in a functional group, None where it is not there."""
+    sequence = holder.get(group)
+    return numbers(sequence[0], keyword, n) if sequence else None
 
 
 def _paint(
@@ -329,11 +342,16 @@ def own_grid(file: Frame) -> Target:
     Raises:
         InputError: The frames are not parallel, not one above the other, or at uneven distances.
     """
-    places = _places(file)
+    with quietly():
+        try:
+            places = _places(file)
+        except DAMAGE as error:
+            raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
+    if not places:
+        raise InputError(f"{file.path} has no frame, so it has no grid of its own.")
     axes = places[0].affine[:3, :2]
     normal = np.cross(axes[:, 0], axes[:, 1])
     normal = normal / np.linalg.norm(normal)
-    # In LPS the third axis is their cross product; in RAS the sign is the same, as two axes are turned.
     positions = np.array([place.affine[:3, 2] for place in places])
     along = positions @ normal
     along, first = np.unique(np.round(along, 4), return_index=True)
