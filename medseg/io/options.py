@@ -57,9 +57,9 @@ class ReadOptions:
         series: SeriesInstanceUID (or SeriesNumber) of the one DICOM series to take where a folder holds several.
         modality: Modality ("CT", "MR", "PT") of the DICOM series to take where a folder holds several.
         select: ATTRIBUTE=VALUE (EchoTime=10) of the images to take where a DICOM series holds several at each position
-            or several stacks; several with commas (EchoTime=10,ImageType=M) must all hold. Attributes have the names of
-            the standard, or are eight hexadecimal digits; numbers fit within 1e-4, a word fits as one of several, and
-            parts of a value are joined by slashes (PixelSpacing=0.5/0.5).
+            or several stacks; several with commas (EchoTime=10,ImageType=M) must all hold. Attributes are numbers or
+            codes, by the name of the standard or as eight hexadecimal digits; numbers fit within 1e-4, a word fits as
+            one of several, and parts of a value are joined by slashes (PixelSpacing=0.5/0.5).
         missing: What to do where slices of a DICOM series are missing: "fill" interpolates them, "largest-run" takes
             the longest unbroken part.
         uneven: "resample" puts unevenly spaced slices of a DICOM series on an even grid.

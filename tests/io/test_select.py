@@ -140,6 +140,14 @@ def test_what_is_selected_must_be_there(tmp_path):
         ReadOptions.parse({"select": "EchoTime"})
     with pytest.raises(UsageError, match="not allowed"):
         ReadOptions.parse({"select": "EchoTime=10,"})
+    with pytest.raises(UsageError, match="'EchoTme' .* is no attribute of DICOM; did you mean EchoTime"):
+        io.read(tmp_path / "s", ReadOptions(select="EchoTme=10"))
+    with pytest.raises(UsageError, match="free text may name a patient") as refusal:
+        io.read(tmp_path / "s", ReadOptions(select="PatientName=X"))
+    assert "Doe" not in str(refusal.value)
+    with pytest.raises(InputError) as refusal:
+        io.read(tmp_path / "s", ReadOptions(select="00100010=X"))
+    assert "Doe" not in str(refusal.value)
     note = io.read(tmp_path / "s", ReadOptions.parse({"select": "EchoTime=10"})).meta.warnings[0]
     assert note == "4 images other than EchoTime=10 were left aside."
 

@@ -8,13 +8,15 @@ order of taking, by a number that rises from volume to volume at all positions. 
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import combinations, pairwise
 from typing import TypeAlias
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from medseg.core.errors import InputError
+from medseg.core.errors import InputError, UsageError
 from medseg.io.dicom.find import DAMAGE, Frame, quietly, text
 from medseg.io.dicom.words import few
 
@@ -36,6 +38,10 @@ _RISING = (
 """What may rise from volume to volume where no value is that of one volume."""
 
 _NUMBERS = frozenset({"DS", "IS", "FD", "FL", "SS", "US", "SL", "UL", "SV", "UV"})
+_CODES = frozenset({"CS", "TM", "AS"})
+_OTHER = ("StackID", "PixelSpacing", "Rows", "Columns", "ImageOrientationPatient")
+"""What else tells stacks apart; StackID is text by its type, and a number by its use."""
+
 _SAME_SHARE = 1e-4
 """How far, in shares of a value, the number that a user gives may be from that in the file."""
 
@@ -68,17 +74,34 @@ def selected(images: Sequence[Frame], select: str) -> list[Frame]:
 
     Raises:
         InputError: None does; the sentence lists the values that there are.
+        UsageError: A key is no attribute, or one of free text, which may name a patient.
     """
     images = list(images)
     for part in select.split(","):
         key, _, wanted = (word.strip() for word in part.partition("="))
+        _check_key(key)
         fitting = [image for image in images if matching(image, key, wanted)]
         if not fitting:
-            values = few(sorted({value_of(image, key) for image in images} - {""}, key=_rank), _FEW)
+            found = {value_of(image, key) for image in images} - {""}
+            if _is_tag(key):
+                found = {value for value in found if _number(value) is not None}  # a private text may name anybody
+            values = few(sorted(found, key=_rank), _FEW)
             what = f"there are {values}" if values else f"no image has a {key}"
             raise InputError(f"No image has {key}={wanted} (--read select={select}); {what}.")
         images = fitting
     return images
+
+
+def _check_key(key: str) -> None:
+    """Only numbers and codes can be asked for: what is asked for is repeated in notes, and what there is in sentences."""
+    if _is_tag(key):
+        return
+    if tag_for_keyword(key) is None:
+        nearest = get_close_matches(key, (*_TELLING, *_RISING, _GRADIENT, *_OTHER), 1, 0.5)
+        advice = f"did you mean {nearest[0]}?" if nearest else f"usual are {', '.join(_TELLING[:6])}."
+        raise UsageError(f"'{key}' in --read select= is no attribute of DICOM; {advice}")
+    if dictionary_VR(key) not in _NUMBERS | _CODES and key not in _OTHER:
+        raise UsageError(f"--read select={key}=… is not allowed: an attribute of free text may name a patient.")
 
 
 def matching(image: Frame, key: str, wanted: str) -> bool:
