@@ -159,6 +159,14 @@ def test_contours_beyond_the_slices_are_refused_with_both_places(tmp_path, grid,
         io.read_labels(path)
 
 
+def test_of_a_part_of_a_series_contours_may_reach_beyond(tmp_path, grid):
+    path = rtstruct_of(tmp_path, [("liver", [box(grid, k) for k in range(4)])])
+    sorted((tmp_path / "image").iterdir())[2].unlink()
+    label_map = io.read_labels(path, ReadOptions(missing="largest-run"))
+    assert label_map.array.sum() == 2 * 9
+    assert "2 contours beyond the slices that were taken are left out." in label_map.meta.warnings
+
+
 def test_contours_between_slices_are_refused_or_moved(tmp_path, grid):
     path = rtstruct_of(tmp_path, [("liver", [box(grid, 1.3)])])
     with pytest.raises(InputError, match=r"0\.75 mm off the slices of series 5.*--read contours=project"):

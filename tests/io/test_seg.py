@@ -185,6 +185,14 @@ def test_an_empty_frame_beyond_the_series_matters_to_nobody(tmp_path, series):
     np.testing.assert_array_equal(io.read_labels(path).array, MASK[..., :3])
 
 
+def test_of_a_part_of_a_series_a_segmentation_may_reach_beyond(tmp_path, series):
+    path = seg_of(tmp_path)
+    series[2].unlink()
+    label_map = io.read_labels(path, ReadOptions(missing="largest-run"))
+    np.testing.assert_array_equal(label_map.array, MASK[..., :2])
+    assert "1 frames beyond the slices that were taken are left out." in label_map.meta.warnings
+
+
 def test_a_segmentation_on_other_pixels_is_refused_with_both_grids(tmp_path, series):
     def larger(dataset):
         dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [1, 1]

@@ -47,6 +47,7 @@ class Target:
         slice_axis: The array axis that slices are stacked along; None where the grid is not that of a series.
         slices: SOPInstanceUID → index along that axis; empty where it is not known, or not that of one slice.
         frame_of_reference: FrameOfReferenceUID of the series, "" if unknown.
+        is_part: Whether slices of the series were left out on purpose: then a label may reach beyond it.
         notes: How it was found, and what was noticed on the way.
     """
 
@@ -55,6 +56,7 @@ class Target:
     slice_axis: int | None = None
     slices: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     frame_of_reference: str = ""
+    is_part: bool = False
     notes: tuple[str, ...] = ()
 
     def normal(self, axis: int) -> NDArray[np.float64]:
@@ -110,7 +112,7 @@ def _matched(label: ObjectEntry, images: Sequence[Frame], path: Path, options: R
                 "give the images that it was drawn on."
             )
         notes += (f"The frame of reference differs from that of {name}; the images it refers to are the same.",)
-    return Target(series.grid, name, 2, slices, theirs, notes)
+    return Target(series.grid, name, 2, slices, theirs, options.missing == "largest-run", notes)
 
 
 def _series_meant(label: ObjectEntry, images: Iterable[Frame]) -> str | None:

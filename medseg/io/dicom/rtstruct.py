@@ -62,6 +62,7 @@ class _Noticed:
     n_copies: int = 0
     n_without_centre: int = 0
     n_projected: int = 0
+    n_beyond: int = 0
     n_other_slice: int = 0
     gaps: dict[str, int] | None = None
 
@@ -77,6 +78,8 @@ class _Noticed:
             found.append(f"{self.n_without_centre} contours hold no voxel centre: they are smaller than a voxel.")
         if self.n_projected:
             found.append(f"{self.n_projected} contours that lie between slices were moved to the nearest slice.")
+        if self.n_beyond:
+            found.append(f"{self.n_beyond} contours beyond the slices that were taken are left out.")
         if self.n_other_slice:
             found.append(
                 f"{self.n_other_slice} contours lie in another slice than the one they name; where they lie counts."
@@ -217,7 +220,10 @@ def _by_plane(structure: _Structure, target: Target, axis: int, options: ReadOpt
         middle = float(along.mean())
         plane = round(middle)
         if not -tolerance <= middle <= target.grid.shape[axis] - 1 + tolerance:
-            raise InputError(_beyond(structure, contour, target, axis))
+            if not target.is_part:
+                raise InputError(_beyond(structure, contour, target, axis))
+            noticed.n_beyond += 1
+            continue
         plane = min(max(plane, 0), target.grid.shape[axis] - 1)
         if np.ptp(along) > 1:
             raise InputError(

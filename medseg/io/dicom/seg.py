@@ -99,6 +99,7 @@ def _read(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
     map_ = Structures(target.grid.shape, names, options.overlaps)
     if kind == "FRACTIONAL":
         notes += (_about_fractions(file, options),)
+    n_beyond = 0
     for place, pixels in zip(places, stored_frames(file, len(places)), strict=True):
         for number, mask in _masks(file, kind, place, pixels, options):
             segment = segments.get(number)
@@ -108,7 +109,9 @@ def _read(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
                     "does not declare. Export it again."
                 )
             if segment.name is not None:
-                _paint(map_, segment, mask, place, file, target)
+                n_beyond += not _paint(map_, segment, mask, place, file, target)
+    if n_beyond:
+        notes += (f"{n_beyond} frames beyond the slices that were taken are left out.",)
     array, labels = map_.finish()
     codes = {segment.name: segment.meaning for segment in reversed(segments.values()) if segment.name is not None}
     meta = Meta("dicom", header={"modality": "SEG", "codes": codes}, warnings=target.notes + notes)
@@ -266,8 +269,8 @@ def _said(holder: Dataset, group: str, keyword: str, n: int) -> tuple[float, ...
 
 def _paint(
     map_: Structures, segment: _Segment, mask: NDArray[np.bool_], place: _Place, file: Frame, target: Target
-) -> None:
-    """Put a mask (rows, columns) at its place.
+) -> bool:
+    """Put a mask (rows, columns) at its place; False where that is beyond the slices that were taken.
 
     Raises:
         InputError: It lies off the grid.
@@ -287,7 +290,10 @@ def _paint(
     if (off_mm > allowed)[axes].any():
         raise InputError(_other_grid(file, place, target, f"it lies up to {off_mm[axes].max():.3g} mm beside"))
     level = int(first[normal])
-    if off_mm[normal] > allowed[normal] or not 0 <= level < grid.shape[normal]:
+    is_beyond = not 0 <= level < grid.shape[normal]
+    if is_beyond and target.is_part:
+        return False
+    if is_beyond or off_mm[normal] > allowed[normal]:
         at = target.position_mm(place.affine[:3, 2], normal)
         raise InputError(
             f"Segment {segment.number} ({segment.name}) of {file.path} has a frame at {at:.2f} mm where {target.name} "
@@ -306,6 +312,7 @@ def _paint(
     box: list[slice | int] = [level, level, level]
     box[axes[0]], box[axes[1]] = columns.given, rows.given
     map_.paint(segment.name or "", inside.T if axes[0] < axes[1] else inside, tuple(box))
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
-from medseg.core.volume import LabelMap, Meta, Volume
+from medseg.core.volume import Meta, Volume
 from medseg.io.dicom.assemble import assemble
 from medseg.io.dicom.find import Frame, find_images, text
 from medseg.io.dicom.frames import split_all
@@ -20,7 +20,7 @@ from medseg.io.dicom.place import PlacedSeries, place
 from medseg.io.dicom.suv import suvs_of_slices
 from medseg.io.options import ReadOptions
 
-__all__ = ["placed", "placed_series", "read", "read_geometry", "read_labels"]
+__all__ = ["placed", "placed_series", "read", "read_geometry"]
 
 
 def read(path: Path, options: ReadOptions) -> Volume:
@@ -32,16 +32,6 @@ def read(path: Path, options: ReadOptions) -> Volume:
         array = series.interpolation.apply(array)
     header = {"modality": text(series.files[0].header, "Modality"), "frames": series.frames}
     return Volume(array[None], series.grid, Meta("dicom", header=header, warnings=series.notes + notes + further))
-
-
-def read_labels(path: Path, options: ReadOptions, image: Path | None = None) -> LabelMap:  # noqa: ARG001  the door's signature
-    """Refused: a DICOM image series is no label map, and DICOM SEG and RTSTRUCT are not read yet.
-
-    Raises:
-        InputError: Always.
-    """
-    find_images(path)  # says what a SEG or RTSTRUCT is
-    raise InputError(f"{path} is a DICOM image series; give the label map as NIfTI, NRRD, MetaImage or PNG.")
 
 
 def _suv_factors(series: PlacedSeries, options: ReadOptions) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
