@@ -100,19 +100,25 @@ def _add_folder(folder: Path, channels: int | None, options: io.ReadOptions, fou
         return
     scans = scans_in(folder)
     if not scans.paths:
-        inner = folders_named(folder, (TEST_FOLDER, *IMAGE_FOLDERS))
-        scans = scans_in(inner[0]) if inner else scans
+        deeper = folders_named(folder, (TEST_FOLDER, *IMAGE_FOLDERS))
+        scans = scans_in(deeper[0]) if deeper else scans
     if not scans.paths:
         raise InputError(f"{folder} holds no scan: looked for {READABLE}, also as a series or a data set.")
     folders = {stem: path for stem, path in scans.paths.items() if path.is_dir() or _is_zip(path)}
     files = {stem: path for stem, path in scans.paths.items() if stem not in folders}
-    found.cases += _as_cases(replace(scans, paths=files), channels)
-    if folders and channels is not None and channels > 1:
+    series = {stem: path for stem, path in folders.items() if not _holds_labels_alone(path, options)}
+    if len(series) == 1 and len(series) < len(folders) and not files:
+        series = {folder.resolve().name: path for path in series.values()}
+    if series and channels is not None and channels > 1:
         every = catalogued(folder, options).series
         _refuse_channels(folder, series_cases(in_question(every, options), every, folder), channels)
-    for stem, path in folders.items():
-        _add_dicom(path, stem, channels, options, found)
-    found.cases.sort(key=lambda case: natural_key(case.id))
+    inner = Inputs(_as_cases(replace(scans, paths=files), channels))
+    for stem, path in series.items():
+        _add_dicom(path, stem, channels, options, inner)
+    if not inner.cases:
+        raise InputError(f"{folder} holds SEG or RTSTRUCT alone, and no image to predict.")
+    found.cases += sorted(inner.cases, key=lambda case: natural_key(case.id))
+    found.notes += inner.notes
 
 
 def _is_series(folder: Path) -> bool:
@@ -120,6 +126,12 @@ def _is_series(folder: Path) -> bool:
     visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
     holds_one = len(visible) == 1 and visible[0].is_dir() and io.kind_of(visible[0]) == "dicom"
     return holds_one or any(io.kind_of(path) == "dicom" for path in visible if path.is_file() and not _is_zip(path))
+
+
+def _holds_labels_alone(path: Path, options: io.ReadOptions) -> bool:
+    """Whether a DICOM folder holds SEG or RTSTRUCT and no image: nothing to predict, and no case that failed."""
+    found = catalogued(path, options)
+    return bool(found.objects) and not found.series
 
 
 def _is_zip(path: Path) -> bool:

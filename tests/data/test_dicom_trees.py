@@ -176,6 +176,17 @@ def test_a_study_of_several_series_and_patients_is_as_many_inputs(tmp_path):
     assert [case.id for case in find_inputs([root / "A"], 1, io.ReadOptions(series="6")).cases] == ["A"]
 
 
+def test_a_folder_of_structure_sets_is_no_input(tmp_path):
+    root = archive(tmp_path / "study")
+    assert [case.id for case in find_inputs([root / "A/study"], 1).cases] == ["study"]
+    for name in ("one", "two"):
+        shutil.copytree(root / "A/study/rt", tmp_path / "labels" / name)
+    with pytest.raises(InputError, match="holds SEG or RTSTRUCT alone"):
+        find_inputs([tmp_path / "labels"], 1)
+    put_series(root / "A/study/late", "A", 8)
+    assert [case.id for case in find_inputs([root / "A/study"], 1).cases] == ["ct", "late"]
+
+
 def test_an_archive_of_several_series_is_as_many_inputs(tmp_path):
     root = archive(tmp_path / "study")
     shutil.make_archive(str(tmp_path / "sent"), "zip", root)

@@ -92,6 +92,18 @@ def test_a_folder_with_nothing_but_test_images_is_looked_into(tmp_path):
     assert list(found(tmp_path)) == ["t"]
 
 
+def test_paths_stay_in_the_order_given(tmp_path):
+    put_image(tmp_path / "b/z.nii.gz")
+    put_image(tmp_path / "a/y.nii.gz")
+    assert list(found(tmp_path / "b", tmp_path / "a")) == ["z", "y"]
+
+
+def test_a_table_gives_its_images_whether_labelled_or_not(tmp_path):
+    put_image(tmp_path / "scan.nii.gz")
+    (tmp_path / "list.csv").write_text("case,image\nx,scan.nii.gz\n")
+    assert found(tmp_path / "list.csv") == {"x": ["scan.nii.gz"]}
+
+
 def test_two_inputs_of_one_name_are_refused_with_both_paths(tmp_path):
     one, two = put_image(tmp_path / "a/scan.nii.gz"), put_image(tmp_path / "b/scan.nii.gz")
     with pytest.raises(InputError, match=r"id 'scan': .*a/scan\.nii\.gz and .*b/scan\.nii\.gz"):
