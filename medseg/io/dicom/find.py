@@ -241,13 +241,12 @@ def _start(path: Path) -> bytes:
 def _frame(path: Path) -> Frame | None:
     """The header of a DICOM file and where its pixels begin; None if it cannot be read."""
     try:
-        with quietly():
-            with opened(path) as file:
-                if is_deflated(file):
-                    header, pixels_at = deflated_header(file)
-                    return Frame(path, header, pixels_at=pixels_at)
-                header = dcmread(file, stop_before_pixels=True, force=True)
-                return Frame(path, header, pixels_at=file.tell())
+        with quietly(), opened(path) as file:
+            if is_deflated(file):
+                header, pixels_at = deflated_header(file)
+                return Frame(path, header, pixels_at=pixels_at)
+            header = dcmread(file, stop_before_pixels=True, force=True)
+            return Frame(path, header, pixels_at=file.tell())
     except DAMAGE:
         return None
 

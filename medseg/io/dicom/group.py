@@ -72,7 +72,8 @@ class Stack:
     @property
     def number(self) -> str:
         """What the sentences call the series: its number, else the end of its UID."""
-        return text(self.first.header, "SeriesNumber") or f"…{self.series[-8:]}"
+        number = text(self.first.header, "SeriesNumber")
+        return number if number.lstrip("-").isdecimal() else f"…{self.series[-8:]}"
 
     @property
     def may_be_a_volume(self) -> bool:

@@ -8,6 +8,7 @@ grid: voxels stay where they were taken. What cannot be placed without guessing 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,7 +165,8 @@ def _one_at_each_place(
     along = {file: float(position @ normal) for file, position in positions.items()}
     order = sorted(stack.files, key=lambda file: along[file])
     everywhere = _places(order, along)
-    places = [_distinct(place) for place in everywhere]
+    digests: dict[Path, str] = {}
+    places = [_distinct(place, digests) for place in everywhere]
     n_copies = sum(map(len, everywhere)) - sum(map(len, places))
     notes = (left_aside(n_copies, "exact copy", " of slices"),) if n_copies else ()
     if max(map(len, places)) == 1:
@@ -196,10 +198,10 @@ def _places(order: Sequence[Frame], along: dict[Frame, float]) -> list[list[Fram
     return places
 
 
-def _distinct(files: Sequence[Frame]) -> list[Frame]:
+def _distinct(files: Sequence[Frame], digests: dict[Path, str]) -> list[Frame]:
     """The images without exact copies: the same instance, the same frame of it, the same place, the same pixels.
 
-    Two frames of one file are never copies of each other, even if both are empty.
+    Two frames of one file are never copies of each other, even if both are empty. `digests` remembers what was read.
     """
     if len(files) == 1:
         return list(files)
@@ -209,18 +211,21 @@ def _distinct(files: Sequence[Frame]) -> list[Frame]:
         named.setdefault(name, []).append(file)
     distinct: list[Frame] = []
     for alike in named.values():
-        seen = {_pixel_digest(file): file for file in reversed(alike)} if len(alike) > 1 else {"": alike[0]}
+        seen = {_pixel_digest(file, digests): file for file in reversed(alike)} if len(alike) > 1 else {"": alike[0]}
         distinct += reversed(seen.values())
     return distinct
 
 
-def _pixel_digest(file: Frame) -> str:
+def _pixel_digest(file: Frame, known: dict[Path, str]) -> str:
+    if file.path in known:
+        return known[file.path]
     try:
         with quietly(), opened(file.path) as stream:
             pixels = dcmread(stream, force=True).get("PixelData") or b""
     except DAMAGE as error:
         raise InputError(f"{file.path} is damaged. Copy it again.") from error
-    return hashlib.sha256(pixels).hexdigest()
+    known[file.path] = hashlib.sha256(pixels).hexdigest()
+    return known[file.path]
 
 
 def _same_place(stack: Stack, places: Sequence[Sequence[Frame]], volumes: Volumes | None) -> str:

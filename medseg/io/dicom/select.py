@@ -93,7 +93,7 @@ def selected(images: Sequence[Frame], select: str) -> list[Frame]:
 
 
 def _check_key(key: str) -> None:
-    """Only numbers and codes can be asked for: what is asked for is repeated in notes, and what there is in sentences."""
+    """Only numbers and codes can be asked for: notes repeat what is asked for, sentences say what there is."""
     if _is_tag(key):
         return
     if tag_for_keyword(key) is None:
