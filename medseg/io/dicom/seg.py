@@ -1,29 +1,26 @@
 """DICOM SEG → label map: every frame placed by its own position and orientation, and by the segment that it names.
 
 BINARY, FRACTIONAL and LABELMAP segmentations. A slice without a frame is empty, frames may come in any order, flipped
-or turned against the image, and cut to a part of it; where they do not lie on the grid they are refused. Segments are
-called by their label, their codes are kept beside the names. Segments of one label and one meaning (the nodules of a
-lung) are one structure: numbers mean nothing between files.
+or turned against the image, and cut to a part of it; where they do not lie on the grid they are refused. What segments
+are called is settled by `seg_names`; their codes are kept beside the names.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.sr._snomed_dict import mapping
 
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
-from medseg.core.labels import folded
 from medseg.core.structures import Structures
 from medseg.core.volume import LabelMap, Meta
-from medseg.io.dicom.codes import Code, Meaning
 from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
 from medseg.io.dicom.objects import items
 from medseg.io.dicom.onto import Target
+from medseg.io.dicom.seg_names import Segment, segments_of
 from medseg.io.dicom.stored import stored_frames
 from medseg.io.options import ReadOptions
 
@@ -33,9 +30,6 @@ _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ON_GRID_MM = 0.01
 _ON_GRID_SHARE = 0.01
 """How far a frame may lie from the grid's voxels: 0.01 mm or 1 % of their distance, the larger."""
-
-_OLD_SNOMED = ("SRT", "SNM3", "99SDM")
-"""Schemes of the older numbers of SNOMED ("T-62000" is the liver, 10200004)."""
 
 _WHERE = {
     "position": ("PlanePositionSequence", "ImagePositionPatient", 3),
@@ -47,18 +41,6 @@ _WHERE = {
 
 _ANY: tuple[float, ...] = ()
 """Instead of a segment's number: the frame is a label map, its values are the numbers."""
-
-_BACKGROUND = ("125040", "DCM")
-"""The code of what a label map SEG calls background."""
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """What a segment is called and what it means; `name` is None for background."""
-
-    number: int
-    name: str | None
-    meaning: Meaning
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +74,7 @@ def read_seg(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
 
 
 def _read(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
-    segments, notes = _segments(file)
+    segments, notes = segments_of(file, is_map=_kind(file) == "LABELMAP")
     places = _places(file)
     kind = _kind(file)
     names = dict.fromkeys(segment.name for segment in segments.values() if segment.name is not None)
@@ -151,75 +133,6 @@ def _about_fractions(file: Frame, options: ReadOptions) -> str:
     return f"The segments are {what}; voxels from {options.fraction:g} on belong to them (--read fraction=…)."
 
 
-def _segments(file: Frame) -> tuple[dict[int, _Segment], tuple[str, ...]]:
-    """The segments by number, with names by which they can be told apart, and notes.
-
-    Raises:
-        InputError: Two segments have one name and different meanings.
-    """
-    found = [_segment(item, n) for n, item in enumerate(items(file.header, "SegmentSequence"), start=1)]
-    if not found:
-        raise InputError(f"{file.path} declares no segment.")
-    notes: list[str] = []
-    by_name: dict[str, list[_Segment]] = {}
-    for segment in found:
-        if segment.name is not None:
-            by_name.setdefault(folded(segment.name), []).append(segment)
-    named = [segment for segment in found if segment.name is None]  # background
-    for twins in by_name.values():
-        named += _told_apart(twins, file, notes)
-    order = {segment.number: n for n, segment in enumerate(found)}
-    if _kind(file) == "LABELMAP" and 0 not in order:
-        named.append(_Segment(0, None, found[0].meaning))
-        order[0] = -1
-    return {segment.number: segment for segment in sorted(named, key=lambda s: order[s.number])}, tuple(notes)
-
-
-def _told_apart(twins: Sequence[_Segment], file: Frame, notes: list[str]) -> list[_Segment]:
-    """Segments of one label: one structure if they mean the same, else told apart by their side."""
-    first = twins[0]
-    if len({_key(segment.meaning) for segment in twins}) == 1:
-        if len(twins) > 1:
-            notes.append(f"{len(twins)} segments called {first.name} are one structure.")
-        return [replace(segment, name=first.name) for segment in twins]
-    sided = [replace(s, name=f"{first.name} ({s.meaning.side.meaning.lower()})") for s in twins if s.meaning.side]
-    if len(sided) < len(twins) or len({s.name for s in sided}) != len({_key(s.meaning) for s in sided}):
-        listed = " and ".join(str(segment.number) for segment in twins[:2])
-        raise InputError(
-            f"{file.path} has two segments called {first.name} with different codes (numbers {listed}); rename one of "
-            "them where it was drawn."
-        )
-    return sided
-
-
-def _key(meaning: Meaning) -> tuple[tuple[str, str], ...]:
-    return tuple((c.value, c.scheme) for c in (meaning.category, meaning.kind, meaning.side) if c is not None)
-
-
-def _segment(item: Dataset, place: int) -> _Segment:
-    number = numbers(item, "SegmentNumber")
-    kinds = list(items(item, "SegmentedPropertyTypeCodeSequence"))
-    side = next(items(kinds[0], "SegmentedPropertyTypeModifierCodeSequence"), None) if kinds else None
-    meaning = Meaning(
-        _code(next(items(item, "SegmentedPropertyCategoryCodeSequence"), Dataset())),
-        _code(kinds[0] if kinds else Dataset()),
-        None if side is None else _code(side),
-    )
-    number = number or (float(place),)
-    name = text(item, "SegmentLabel").strip() or meaning.kind.meaning or f"segment {number[0]:.0f}"
-    is_nothing = (meaning.kind.value, meaning.kind.scheme) == _BACKGROUND
-    is_nothing |= number[0] == 0 and folded(name) == "background"
-    return _Segment(int(number[0]), None if is_nothing else name, meaning)
-
-
-def _code(item: Dataset) -> Code:
-    value = next((found for key in ("CodeValue", "LongCodeValue", "URNCodeValue") if (found := text(item, key))), "")
-    scheme = text(item, "CodingSchemeDesignator")
-    if scheme in _OLD_SNOMED and value in mapping["SRT"]:
-        value, scheme = mapping["SRT"][value], "SCT"
-    return Code(value, scheme, text(item, "CodeMeaning"))
-
-
 def _places(file: Frame) -> list[_Place]:
     """Where each frame lies.
 
@@ -268,7 +181,7 @@ def _said(holder: Dataset, group: str, keyword: str, n: int) -> tuple[float, ...
 
 
 def _paint(
-    map_: Structures, segment: _Segment, mask: NDArray[np.bool_], place: _Place, file: Frame, target: Target
+    map_: Structures, segment: Segment, mask: NDArray[np.bool_], place: _Place, file: Frame, target: Target
 ) -> bool:
     """Put a mask (rows, columns) at its place; False where that is beyond the slices that were taken.
 
