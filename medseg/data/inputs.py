@@ -13,7 +13,6 @@ from medseg.core.errors import InputError
 from medseg.data.dataset import Case, Dataset, natural_key, refuse_twins, safe_id
 from medseg.data.layouts import existing, recognised
 from medseg.data.layouts.ambiguity import refuse
-from medseg.data.layouts.series import SeriesCase, catalogued, in_question, series_cases
 from medseg.data.layouts.table import is_table, open_table
 from medseg.data.scans import (
     IMAGE_FOLDERS,
@@ -25,6 +24,7 @@ from medseg.data.scans import (
     folders_named,
     scans_in,
 )
+from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
 from medseg.io.kinds import READABLE
 
 __all__ = ["Inputs", "find_cases", "find_inputs"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.dataset import Case
+from medseg.data.series import catalogued, in_question
 
 __all__ = ["patients_of"]
 
@@ -32,5 +33,5 @@ def _series(path: Path, uid: str | None) -> tuple[io.SeriesEntry, ...]:
     """The series that a case reads; a single file of a folder speaks for all where no series is chosen."""
     if path.is_dir() and uid is None:
         files = (file for file in sorted(path.rglob("*")) if file.name[0] != "." and file.is_file())
-        path = next((file for file in files if io.kind_of(file) == "dicom"), path)
-    return tuple(entry for entry in io.catalogue(path).series if uid in (None, entry.uid, entry.number))
+        return io.catalogue(next((file for file in files if io.kind_of(file) == "dicom"), path)).series
+    return in_question(catalogued(path, io.ReadOptions()).series, io.ReadOptions(series=uid))

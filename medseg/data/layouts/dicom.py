@@ -14,7 +14,7 @@ from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key
 from medseg.data.layouts.ambiguity import refuse
-from medseg.data.layouts.series import SeriesCase, catalogued, in_question, series_cases
+from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
 
 __all__ = ["open_folder", "recognises"]
 
