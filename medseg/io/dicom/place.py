@@ -163,7 +163,7 @@ def _one_at_each_place(
         InputError: Different images lie at one place, and nothing was said about which to take.
     """
     along = {file: float(position @ normal) for file, position in positions.items()}
-    order = sorted(stack.files, key=lambda file: file.path.name)
+    order = sorted(stack.files, key=lambda file: along[file])
     everywhere = _places(order, along)
     digests: dict[Path, str] = {}
     places = [_distinct(place, digests) for place in everywhere]
@@ -177,7 +177,7 @@ def _one_at_each_place(
     if options.volume >= len(volumes.images):
         n = len(volumes.images)
         raise InputError(f"Series {stack.number} has {n} volumes, counted from 0; there is no volume {options.volume}.")
-    chosen = sorted(volumes.images[options.volume], key=lambda file: file.path.name)
+    chosen = sorted(volumes.images[options.volume], key=lambda file: along[file])
     what = f"Volume {options.volume} of {len(volumes.images)} was taken"
     how = volumes.names[options.volume] if volumes.are_values else f"in the order of {volumes.key}"
     return chosen, (*notes, f"{what} ({how}).")
