@@ -12,14 +12,25 @@ from typing import Any
 
 from medseg.core.errors import InputError, MachineError, UsageError
 from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io.archive import archive_of, members
 from medseg.io.dicom.entries import Catalogue
+from medseg.io.dicom.producer import DicomForm, Producer, SegType
 from medseg.io.files import replacing
 from medseg.io.kinds import READABLE, WRITABLE, kind_of, suffix_of
 from medseg.io.options import ReadOptions
 
-__all__ = ["catalogue", "read", "read_geometry", "read_labels", "write"]
+__all__ = [
+    "catalogue",
+    "check_dicom",
+    "check_writable",
+    "read",
+    "read_geometry",
+    "read_labels",
+    "write",
+    "write_dicom",
+]
 
 _MODULES = {
     "nifti": "medseg.io.nifti",
@@ -35,6 +46,8 @@ _MODULES = {
 
 _DICOM_LABELS = "medseg.io.dicom.labels"
 """A DICOM label is no image: SEG and RTSTRUCT are read by a module of their own."""
+
+_DICOM_WRITER = "medseg.io.dicom.write"
 
 
 def read(path: Path | str, options: ReadOptions | None = None) -> Volume:
@@ -130,6 +143,63 @@ def write(thing: Volume | LabelMap, path: Path | str, *, like: Meta | None = Non
     module = _writer(path)
     with replacing(path) as partial:
         module.write(thing, partial, like or thing.meta, path)
+
+
+def check_writable(grid: Geometry, path: Path | str) -> None:
+    """Refuse a grid that the format of a file name cannot hold, before there is anything to write.
+
+    Raises:
+        UsageError: The suffix is none that medseg writes.
+        InputError: The format cannot hold it (a sheared grid in MetaImage, several slices in a PNG).
+    """
+    path = Path(path)
+    _writer(path).check_grid(grid, path)
+
+
+def write_dicom(
+    label_map: LabelMap,
+    path: Path | str,
+    form: DicomForm,
+    *,
+    source: Meta,
+    producer: Producer,
+    seg_type: SegType = "binary",
+) -> tuple[str, ...]:
+    """Write a label map on the grid of a DICOM series as a SEG or an RTSTRUCT, whole or not at all.
+
+    The file is read back and compared before it gets its name.
+
+    Args:
+        label_map: On the grid of the series; its names become segments or structures, regions too.
+        path: Where to; an existing file is replaced, missing folders are made.
+        form: Which kind of object.
+        source: The `meta` of the volume that the series was read to: it knows the images.
+        producer: What made the label map.
+        seg_type: Of a SEG.
+
+    Returns:
+        What the object cannot say, a sentence each.
+
+    Raises:
+        InputError: The map was not made from a DICOM series, is not on its grid, or cannot be said in this form.
+        MachineError: The disk is full, or the file does not read back as it was written; then nothing is left of it.
+    """
+    module = import_module(_DICOM_WRITER)
+    notes: tuple[str, ...] = module.write_dicom(
+        label_map, Path(path), form, source=source, producer=producer, seg_type=seg_type
+    )
+    return notes
+
+
+def check_dicom(
+    grid: Geometry, labels: Labels | None, form: DicomForm, *, source: Meta, seg_type: SegType = "binary"
+) -> None:
+    """Refuse what `write_dicom` would refuse, before there is a label map.
+
+    Raises:
+        InputError: The grid is not that of a DICOM series, or labels overlap where they must not.
+    """
+    import_module(_DICOM_WRITER).check_dicom(grid, labels, form, source, seg_type)
 
 
 def _writer(path: Path) -> Any:  # noqa: ANN401  a module

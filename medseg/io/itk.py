@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from medseg.core.errors import InputError, MachineError
 from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta, Volume
-from medseg.io.kinds import kind_of
+from medseg.io.kinds import kind_of, suffix_of
 from medseg.io.options import ReadOptions, channels_of_volumes
 from medseg.io.segments import composed, reference_grid, segments_in
+from medseg.io.segments_write import segmented
 from medseg.io.text_headers import TextHeader, check_voxels, read_text_header
 from medseg.io.values import as_image, as_labels, check_real, label_dtype
 
-__all__ = ["read", "read_geometry", "read_labels", "write"]
+__all__ = ["check_grid", "read", "read_geometry", "read_labels", "write"]
 
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns LPS into RAS, and back."""
@@ -83,21 +85,40 @@ def read_geometry(path: Path, options: ReadOptions) -> tuple[Geometry, int]:
     return grid, _n_channels(n_volumes, reader.GetNumberOfComponents(), path, options)
 
 
+def check_grid(grid: Geometry, final: Path) -> None:
+    """Refuse a grid that the format of a file cannot say.
+
+    Raises:
+        InputError: The grid is sheared.
+    """
+    if not grid.is_orthogonal:
+        raise InputError(
+            f"The grid of {final} is sheared (gantry tilt), which {kind_of(final.name)} cannot say; write NIfTI "
+            "(.nii.gz, -f nifti), or a DICOM SEG (-f dicom-seg) for a DICOM series."
+        )
+
+
 def write(thing: Volume | LabelMap, path: Path, like: Meta, final: Path) -> None:
     """Write to `path` (what will be `final`), compressed; a plane of a 2-D source becomes 2-D again.
+
+    A label map with names becomes a segmentation of Slicer's where the name ends so (.seg.nrrd).
 
     Raises:
         InputError: The grid is sheared.
         MachineError: SimpleITK could not write it.
     """
-    if not thing.geometry.is_orthogonal:
-        raise InputError(
-            f"The grid of {final} is sheared (gantry tilt); {kind_of(final)} cannot say that, use NIfTI (.nii.gz)."
-        )
+    check_grid(thing.geometry, final)
+    is_segmentation = suffix_of(final) == ".seg.nrrd" and isinstance(thing, LabelMap)
     is_plane = like.kind in ("mha", "nrrd") and like.header.get("n_dims") == 2 and thing.geometry.shape[2] == 1
-    image = _to_image(thing, n_dims=2 if is_plane else 3)
+    n_layers = 1
+    if is_segmentation and isinstance(thing, LabelMap):
+        image, n_layers = _to_segmentation(thing)
+    else:
+        image = _to_image(thing, n_dims=2 if is_plane else 3)
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
+        if n_layers > 1:
+            _call_layers_a_list(path)
     except RuntimeError as error:
         reason = _last_line(error)
         if "space left" in reason or "too large" in reason:
@@ -212,6 +233,24 @@ def _to_image(thing: Volume | LabelMap, n_dims: int) -> sitk.Image:
     image.SetOrigin(affine[:, -1].tolist())
     image.SetDirection((affine[:, :-1] / spacing_mm).ravel().tolist())
     return image
+
+
+def _to_segmentation(label_map: LabelMap) -> tuple[sitk.Image, int]:
+    """Layers with the names of their segments, and how many layers there are."""
+    labels = label_map.labels or Labels.from_values(int(value) for value in np.unique(label_map.array))
+    arrays, texts = segmented(label_map, labels)
+    arrays = arrays.astype(label_dtype(arrays), copy=False)
+    image = _to_image(Volume(arrays, label_map.geometry), n_dims=3)
+    for key, text in texts.items():
+        image.SetMetaData(key, text)
+    return image, len(arrays)
+
+
+def _call_layers_a_list(path: Path) -> None:
+    """ITK calls the axis of channels a vector; Slicer takes layers from a list."""
+    content = path.read_bytes()
+    end = content.index(b"\n\n")
+    path.write_bytes(content[:end].replace(b"\nkinds: vector ", b"\nkinds: list ") + content[end:])
 
 
 def _unreadable(path: Path, error: RuntimeError) -> InputError:

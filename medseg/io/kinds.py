@@ -26,6 +26,7 @@ _SUFFIXES: Mapping[str, str] = {
     ".nii": "nifti",
     ".mha": "mha",
     ".mhd": "mha",
+    ".seg.nrrd": "nrrd",
     ".nrrd": "nrrd",
     ".nhdr": "nrrd",
     ".png": "png",
@@ -47,8 +48,14 @@ _WRITTEN: Mapping[str, str] = {
     "jpeg": ".png",
     "bmp": ".png",
     "dicom": ".nii.gz",
+    "seg.nrrd": ".seg.nrrd",
+    "dicom-seg": "_seg.dcm",
+    "rtstruct": "_rtstruct.dcm",
 }
-"""Kind of the input → suffix of what is written for it: JPEG cannot hold labels, a DICOM series is no single file."""
+"""Kind of the input → suffix of what is written for it: JPEG cannot hold labels, a DICOM series is no single file.
+
+The last three are no kinds of input but forms of label maps; two of them are told apart before the suffix.
+"""
 
 READABLE = ", ".join(suffix for suffix in _SUFFIXES if suffix != ".dcm") + " and DICOM"
 """For sentences: what can be read."""
@@ -80,8 +87,8 @@ def kind_of(path: Path | str) -> str | None:
 def stem(path: Path | str) -> str:
     """The name of a file without its (double) suffix.
 
-    >>> stem("scans/a.b.nii.gz"), stem("a.png"), stem("a.b")
-    ('a.b', 'a', 'a.b')
+    >>> stem("scans/a.b.nii.gz"), stem("a.seg.nrrd"), stem("a.png"), stem("a.b")
+    ('a.b', 'a', 'a', 'a.b')
     """
     path = Path(path)
     suffix = suffix_of(path)
@@ -103,7 +110,8 @@ def suffix_for(kind: str) -> str:
 def suffix_of(path: Path) -> str:
     """The (double) suffix of a name in lower case, "" if there is none."""
     name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+    double = next((suffix for suffix in (".nii.gz", ".seg.nrrd") if name.endswith(suffix)), None)
+    return double or path.suffix.lower()
 
 
 def looks_like_dicom(path: Path) -> bool:

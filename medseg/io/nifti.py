@@ -98,6 +98,10 @@ def read_geometry(path: Path, options: ReadOptions) -> tuple[Geometry, int]:
     return head.grid, head.n_channels
 
 
+def check_grid(grid: Geometry, final: Path) -> None:
+    """Refuse nothing: NIfTI can say any grid."""
+
+
 def write(thing: Volume | LabelMap, path: Path, like: Meta, final: Path) -> None:
     """Write to `path` (what will be `final`) with a new header: only what `like` says of the source, so no text leaks.
 

@@ -27,7 +27,7 @@ from medseg.io.kinds import kind_of
 from medseg.io.options import ReadOptions
 from medseg.io.values import as_image, as_labels, label_dtype
 
-__all__ = ["palette", "read", "read_geometry", "read_labels", "write"]
+__all__ = ["check_grid", "palette", "read", "read_geometry", "read_labels", "write"]
 
 _GREY_MODES = frozenset({"1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _COLOUR_MODES = frozenset({"LA", "RGB", "RGBA", "RGBX", "YCbCr", "P", "PA"})
@@ -91,6 +91,7 @@ def write(thing: Volume | LabelMap, path: Path, like: Meta, final: Path) -> None
     Raises:
         InputError: The picture format cannot hold it: several slices in a PNG, real numbers in a PNG.
     """
+    check_grid(thing.geometry, final)
     if isinstance(thing, LabelMap):
         array = thing.array.astype(label_dtype(thing.array))[None]
     else:
@@ -106,6 +107,16 @@ def write(thing: Volume | LabelMap, path: Path, like: Meta, final: Path) -> None
     else:
         image = Image.fromarray(picture if picture.shape[2] == 3 else picture[..., 0])
     image.save(path, "PNG")
+
+
+def check_grid(grid: Geometry, final: Path) -> None:
+    """Refuse a grid that the format of a file cannot hold.
+
+    Raises:
+        InputError: There are several slices, and the file is no TIFF.
+    """
+    if kind_of(final.name) != "tiff" and grid.shape[2] > 1:
+        raise InputError(f"{final} cannot hold {grid.shape[2]} slices; write NIfTI (.nii.gz) or TIFF (.tif).")
 
 
 def palette() -> NDArray[np.uint8]:
@@ -256,9 +267,7 @@ def _grid(array: NDArray[Any]) -> Geometry:
 
 
 def _check_png(array: NDArray[Any], final: Path) -> None:
-    n_channels, n_slices = array.shape[0], array.shape[3]
-    if n_slices > 1:
-        raise InputError(f"{final} cannot hold {n_slices} slices; write NIfTI (.nii.gz) or TIFF (.tif).")
+    n_channels = array.shape[0]
     if array.dtype not in (np.uint8, np.uint16):
         raise InputError(
             f"{final} cannot hold numbers of the type {array.dtype}; write TIFF (.tif) or NIfTI (.nii.gz)."

@@ -13,7 +13,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol
 
-__all__ = ["RGB", "Code", "Declaration", "Meaning", "meaning_of", "meanings"]
+__all__ = ["MEANINGS", "RGB", "Code", "Declaration", "Meaning", "meaning_of", "meanings"]
+
+MEANINGS = "codes"
+"""The key of `meta.header` of a label map under which the meaning of each name travels, where it is known."""
 
 RGB = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""

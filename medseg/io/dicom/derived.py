@@ -8,9 +8,8 @@ themselves, in DICOM's LPS mm. This is the only place where a patient's name tra
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,13 @@ from medseg._version import __version__
 from medseg.core.errors import InputError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta
-from medseg.io.dicom.codes import Declaration
+from medseg.io.colors import colors_of, meanings_of
 from medseg.io.dicom.find import Frame, numbers, quietly, text
+from medseg.io.dicom.producer import Producer
+from medseg.io.names import unique_names
 
 __all__ = [
     "Plane",
-    "Producer",
     "Source",
     "about_gaps",
     "as_dicom_number",
@@ -42,14 +42,10 @@ __all__ = [
     "series_uid",
     "source_of",
     "stamp",
-    "unique_names",
     "whose",
 ]
 
 MANUFACTURER = "medseg"
-LONGEST_LABEL = 64
-"""Characters of a long string (LO), which names of segments and structures are."""
-
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0])
 _OFF_GRID_SHARE = 0.05
 """How far, in pixels or steps, a slice may lie from its place on the grid: as far as the series reader lets it."""
@@ -79,23 +75,6 @@ _MAY_BE_EMPTY_THERE = (
 )
 _CHECKED = frozenset({"DA", "TM", "CS", "UI", "DS", "AS", "SH"})
 """Representations with a grammar: what breaks it is left out."""
-
-
-@dataclass(frozen=True)
-class Producer:
-    """What made a label map, as far as a DICOM object says it.
-
-    Attributes:
-        name: The model's name.
-        digest: "sha256:…" of the model and of all settings that shape a result.
-        codes: What is declared of labels, by their names; others get what their names say.
-        moment: When.
-    """
-
-    name: str = "medseg"
-    digest: str = ""
-    codes: Mapping[str, Declaration] = field(default_factory=dict)
-    moment: datetime = field(default_factory=datetime.now)
 
 
 @dataclass(frozen=True)
@@ -265,10 +244,10 @@ def serial_number(producer: Producer) -> str:
     return producer.digest.removeprefix("sha256:")[:16] or "0"
 
 
-def content_digest(label_map: LabelMap, labels: Labels, producer: Producer) -> bytes:
-    """Of everything that an object says: voxels, names, and what is declared of them."""
+def content_digest(label_map: LabelMap, labels: Labels) -> bytes:
+    """Of everything that an object says: voxels, names, codes and colours."""
     found = hashlib.sha256(repr([*labels.values.items()]).encode())
-    found.update(repr(sorted((name, str(code)) for name, code in producer.codes.items())).encode())
+    found.update(repr([meanings_of(label_map, labels.names), colors_of(label_map, labels.names)]).encode())
     found.update(np.ascontiguousarray(label_map.array.T).tobytes())
     return found.digest()
 
@@ -292,19 +271,6 @@ def reference(frame: Frame) -> Dataset:
     if frame.index is not None and item.ReferencedSOPClassUID != _SINGLE_FRAME_MR:
         item.ReferencedFrameNumber = frame.index + 1
     return item
-
-
-def unique_names(names: Iterable[str], longest: int = LONGEST_LABEL) -> dict[str, str]:
-    """Each name as DICOM can hold it: without backslash and control characters, short enough, and no two alike."""
-    found: dict[str, str] = {}
-    for name in names:
-        plain = "".join(c if c.isprintable() and c != "\\" else "_" for c in name).strip() or "_"
-        candidate, number = plain[:longest].rstrip(), 2
-        while candidate in found.values():
-            ending = f" {number}"
-            candidate, number = plain[: longest - len(ending)].rstrip() + ending, number + 1
-        found[name] = candidate
-    return found
 
 
 def new_uid(*words: str) -> str:

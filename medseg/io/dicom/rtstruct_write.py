@@ -22,12 +22,14 @@ from scipy import ndimage
 
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta
-from medseg.io.colors import colors_of
+from medseg.io.colors import colors_of, meanings_of
 from medseg.io.dicom import derived
-from medseg.io.dicom.codes import meaning_of
+from medseg.io.dicom.codes import Meaning
 from medseg.io.dicom.contours import contours_of
-from medseg.io.dicom.derived import Plane, Producer, Source, as_dicom_number, unique_names
+from medseg.io.dicom.derived import Plane, Source, as_dicom_number
 from medseg.io.dicom.find import quietly, text
+from medseg.io.dicom.producer import Producer
+from medseg.io.names import unique_names
 
 __all__ = ["write_rtstruct"]
 
@@ -55,8 +57,8 @@ def write_rtstruct(label_map: LabelMap, path: Path, source: Meta, producer: Prod
     labels = derived.labels_of(label_map)
     images = derived.source_of(label_map, source, FORM)
     with quietly():
-        dataset = _structure_set(images, producer, derived.content_digest(label_map, labels, producer))
-        _add_structures(dataset, label_map, labels, images, producer)
+        dataset = _structure_set(images, producer, derived.content_digest(label_map, labels))
+        _add_structures(dataset, label_map, labels, images)
         dataset.file_meta = derived.file_meta(dataset, ImplicitVRLittleEndian)
         dataset.save_as(path, enforce_file_format=True)
     return derived.about_gaps(label_map, images, "contour")
@@ -87,11 +89,11 @@ def _structure_set(images: Source, producer: Producer, content: bytes) -> Datase
     return dataset
 
 
-def _add_structures(dataset: Dataset, label_map: LabelMap, labels: Labels, images: Source, producer: Producer) -> None:
-    written, colors = unique_names(labels.names), colors_of(labels.names, producer.codes)
+def _add_structures(dataset: Dataset, label_map: LabelMap, labels: Labels, images: Source) -> None:
+    written, colors = unique_names(labels.names), colors_of(label_map, labels.names)
     boxes = ndimage.find_objects(label_map.array)
     structures, outlines, observations = [], [], []
-    for number, name in enumerate(labels.names, start=1):
+    for number, (name, meaning) in enumerate(meanings_of(label_map, labels.names).items(), start=1):
         structure = Dataset()
         structure.ROINumber = number
         structure.ReferencedFrameOfReferenceUID = images.frame_of_reference
@@ -104,14 +106,13 @@ def _add_structures(dataset: Dataset, label_map: LabelMap, labels: Labels, image
         if contours := b"".join(_contours(label_map, labels, name, boxes, images)):
             outline[_CONTOURS] = RawDataElement(_CONTOURS, "SQ", len(contours), contours, 0, True, True)
         outlines.append(outline)
-        observations.append(_observation(number, name, producer))
+        observations.append(_observation(number, name, meaning))
     dataset.StructureSetROISequence = structures
     dataset.ROIContourSequence = outlines
     dataset.RTROIObservationsSequence = observations
 
 
-def _observation(number: int, name: str, producer: Producer) -> Dataset:
-    meaning = meaning_of(name, producer.codes.get(name))
+def _observation(number: int, name: str, meaning: Meaning) -> Dataset:
     observation = Dataset()
     observation.ObservationNumber = number
     observation.ReferencedROINumber = number

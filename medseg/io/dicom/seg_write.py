@@ -7,7 +7,7 @@ the references are then put right. Nothing is interpolated: a slice without an i
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,15 @@ from medseg._version import __version__
 from medseg.core.errors import InputError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta
-from medseg.io.colors import colors_of
+from medseg.io.colors import colors_of, meanings_of
 from medseg.io.dicom import derived
-from medseg.io.dicom.codes import Code, Meaning, meaning_of
-from medseg.io.dicom.derived import Producer, Source, new_uid, unique_names
+from medseg.io.dicom.codes import Code, Meaning
+from medseg.io.dicom.derived import Source, new_uid
 from medseg.io.dicom.find import numbers, quietly, text
+from medseg.io.dicom.producer import Producer, SegType
+from medseg.io.names import unique_names
 
-__all__ = ["SegType", "overlapping", "refuse_overlap", "write_seg"]
-
-SegType = Literal["binary", "labelmap"]
+__all__ = ["overlapping", "refuse_overlap", "write_seg"]
 
 FORM = "a DICOM SEG"
 
@@ -83,12 +83,12 @@ def overlapping(labels: Labels) -> tuple[str, str] | None:
 def _segmentation(label_map: LabelMap, labels: Labels, images: Source, producer: Producer, seg_type: SegType) -> Any:  # noqa: ANN401  highdicom's
     import highdicom as hd
 
-    content = derived.content_digest(label_map, labels, producer)
+    content = derived.content_digest(label_map, labels)
     dataset = hd.seg.Segmentation(
         source_images=_headers(images),
         pixel_array=_planes(label_map, labels, images),
         segmentation_type=seg_type.upper(),
-        segment_descriptions=_segments(labels, images, producer),
+        segment_descriptions=_segments(label_map, labels, images, producer),
         series_instance_uid=derived.series_uid(images, producer, "SEG"),
         series_number=1,
         sop_instance_uid=new_uid("instance"),
@@ -157,7 +157,7 @@ def _headers(images: Source) -> list[Dataset]:
     return headers
 
 
-def _segments(labels: Labels, images: Source, producer: Producer) -> list[Any]:
+def _segments(label_map: LabelMap, labels: Labels, images: Source, producer: Producer) -> list[Any]:
     import highdicom as hd
 
     algorithm = hd.AlgorithmIdentificationSequence(
@@ -165,10 +165,9 @@ def _segments(labels: Labels, images: Source, producer: Producer) -> list[Any]:
         version=__version__,
         family=hd.sr.CodedConcept("123110", "DCM", "Artificial Intelligence"),
     )
-    colors, written = colors_of(labels.names, producer.codes), unique_names(labels.names)
+    colors, written = colors_of(label_map, labels.names), unique_names(labels.names)
     described = []
-    for number, name in enumerate(labels.names, start=1):
-        meaning = meaning_of(name, producer.codes.get(name))
+    for number, (name, meaning) in enumerate(meanings_of(label_map, labels.names).items(), start=1):
         description = hd.seg.SegmentDescription(
             segment_number=number,
             segment_label=written[name],

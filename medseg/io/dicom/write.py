@@ -4,12 +4,9 @@ A derived object is written beside its name, read by the readers of this package
 by structure, and only then renamed.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.uid import RTStructureSetStorage
 
@@ -17,19 +14,16 @@ from medseg.core.errors import InputError, MachineError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta
+from medseg.io.compare import difference
 from medseg.io.dicom import derived
-from medseg.io.dicom.derived import Producer, unique_names
 from medseg.io.dicom.find import Frame
 from medseg.io.dicom.onto import Target
+from medseg.io.dicom.producer import DicomForm, Producer, SegType
 from medseg.io.files import replacing
+from medseg.io.names import unique_names
 from medseg.io.options import ReadOptions
 
-__all__ = ["DICOM_FORMS", "DicomForm", "check_dicom", "write_dicom"]
-
-DicomForm = Literal["dicom-seg", "rtstruct"]
-DICOM_FORMS: tuple[DicomForm, ...] = ("dicom-seg", "rtstruct")
-
-SegType = Literal["binary", "labelmap"]
+__all__ = ["check_dicom", "write_dicom"]
 
 
 def write_dicom(
@@ -98,14 +92,8 @@ def _difference(label_map: LabelMap, path: Path, source: Meta) -> str | None:
     except InputError as error:
         return str(error).rstrip(".")
     labels = derived.labels_of(label_map)
-    written = unique_names(labels.names)
     slices = [k for k, frame in enumerate(source.header["frames"]) if frame is not None]
-    for ours, theirs in _pairs(label_map.array, back.array, slices):
-        meant = {written[name] for name in labels.combination(ours)}
-        found = back.labels.combination(theirs) if back.labels is not None else frozenset()
-        if meant != found:
-            return f"{' and '.join(sorted(meant)) or 'background'} became {' and '.join(sorted(found)) or 'background'}"
-    return None
+    return difference(label_map.array, labels, back.array, back.labels, unique_names(labels.names), slices)
 
 
 def _read(path: Path, grid: Geometry) -> LabelMap:
@@ -118,13 +106,3 @@ def _read(path: Path, grid: Geometry) -> LabelMap:
         frame = Frame(path, header, pixels_at=file.tell())
     read = read_rtstruct if header.SOPClassUID == RTStructureSetStorage else read_seg
     return read(frame, Target(grid, "the image"), ReadOptions())
-
-
-def _pairs(ours: NDArray[Any], theirs: NDArray[Any], slices: Sequence[int]) -> list[tuple[int, int]]:
-    """The pairs of values that two maps hold at one place, slice by slice: joint numbers take eight bytes a voxel."""
-    n_columns = int(theirs.max(initial=0)) + 1
-    found: set[int] = set()
-    for k in slices:
-        joint = ours[..., k].astype(np.int64) * n_columns + theirs[..., k]
-        found.update(np.flatnonzero(np.bincount(joint.ravel())).tolist())
-    return [divmod(joint, n_columns) for joint in sorted(found)]
