@@ -1,4 +1,4 @@
-"""Placing slices: whatever the order, the orientation or the defect, each value lies where it was taken, or is refused."""
+"""Placing slices: in any order and orientation, with any defect, a value lies where it was taken or is refused."""
 
 import shutil
 from dataclasses import dataclass, field
@@ -280,3 +280,37 @@ def test_the_spacing_of_the_detector_is_taken_only_when_asked(tmp_path):
         io.read_geometry(tmp_path / "s")
     grid, _ = io.read_geometry(tmp_path / "s", ReadOptions(detector_spacing="accept"))
     assert grid.spacing_mm == pytest.approx((0.6, 0.8, 2.5))
+
+
+@pytest.mark.parametrize(("share", "is_read"), [(0.04, True), (0.06, False)])
+def test_a_slice_may_lie_a_twentieth_of_a_pixel_beside_the_line(tmp_path, share, is_read):
+    write_series(tmp_path / "s", STORED, change=lambda k, s: move_third(k, s, (share * 0.6, 0, 0)))
+    assert ("read" if is_read else "do not lie on one straight line") in outcome(tmp_path / "s")
+
+
+@pytest.mark.parametrize(("share", "is_read"), [(0.009, True), (0.011, False)])
+def test_a_distance_may_differ_by_a_hundredth_of_a_step(tmp_path, share, is_read):
+    write_series(tmp_path / "s", STORED, change=lambda k, s: move_third(k, s, (0, 0, share * 2.5)))
+    assert ("read" if is_read else "uneven slice distances") in outcome(tmp_path / "s")
+
+
+@pytest.mark.parametrize(("angle_deg", "is_told"), [(0.09, False), (0.11, True)])
+def test_a_tilt_is_told_from_a_tenth_of_a_degree_on_and_never_dropped(tmp_path, angle_deg, is_told):
+    sideways = 2.5 * np.tan(np.deg2rad(angle_deg))
+    write_series(tmp_path / "s", STORED, step=(0, sideways, 2.5))
+    volume = io.read(tmp_path / "s")
+    assert volume.geometry.affine[1, 2] == pytest.approx(-sideways, rel=1e-6)
+    assert bool(volume.meta.warnings) == is_told
+
+
+def move_third(k, slice_, by_mm):
+    if k == 2:
+        slice_.ImagePositionPatient = [f"{x + d:.8g}" for x, d in zip(slice_.ImagePositionPatient, by_mm, strict=True)]
+
+
+def outcome(folder):
+    try:
+        io.read_geometry(folder)
+    except InputError as refusal:
+        return str(refusal)
+    return "read"
