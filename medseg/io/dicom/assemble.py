@@ -133,9 +133,7 @@ def _about(frames: Sequence[Frame]) -> tuple[str, ...]:
         notes.append(f"{_slices(len(lossy), 'was', 'were')} compressed with loss{_ratio(lossy[0])}.")
     n_burnt = sum(text(frame.header, "BurnedInAnnotation").upper() == "YES" for frame in frames)
     if n_burnt:
-        notes.append(
-            f"{n_burnt} slices have text burnt into their pixels (BurnedInAnnotation), which may name someone."
-        )
+        notes.append(f"{_slices(n_burnt, 'has', 'have')} text burnt in (BurnedInAnnotation), which may name someone.")
     photometric = text(frames[0].header, "PhotometricInterpretation")
     if not photometric.startswith("MONOCHROME") and photometric:
         notes.append(f"The pixels are declared as colour ({photometric}) and hold greys only; one channel was read.")
