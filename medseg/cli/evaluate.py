@@ -63,6 +63,25 @@ def command(
     connectivity: Annotated[
         int, typer.Option("--connectivity", metavar="6|18|26", help="Neighbours of a voxel in one lesion.")
     ] = 26,
+    reader: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reader",
+            metavar="MASKS",
+            help="Another reader's masks of the same cases; all readers together make the reference. Repeatable.",
+        ),
+    ] = None,
+    consensus: Annotated[
+        Literal["staple", "majority"], typer.Option("--consensus", help="How several readers make one reference.")
+    ] = "staple",
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            "--group-by",
+            metavar="COLUMN|PATTERN",
+            help="What cases of a patient share, for intervals and tests: a column of the table, a pattern of ids.",
+        ),
+    ] = None,
     compare: Annotated[
         list[Path] | None,
         typer.Option(
@@ -94,8 +113,12 @@ def command(
         hd95_definition=hd95_definition,
         lesions=lesions,
         connectivity=connectivity,
+        consensus=consensus,
     )
-    work = _work(predicted, reference, pairs, options, declared)
+    if pairs is not None:
+        work = _of_table(pairs, predicted, reference, reader, group_by, options, declared)
+    else:
+        work = _work(predicted, reference, reader or [], group_by, options, declared)
     found: list[Evaluation] = []
     follow(_events(work, found), shared)
     if compare:
@@ -138,17 +161,38 @@ def _options(
 def _work(
     predicted: Path | None,
     reference: Path | None,
-    pairs: Path | None,
+    readers: list[Path],
+    group: str | None,
     options: "EvaluateOptions",
     labels: "Labels | None",
 ) -> "Iterator[Event | Evaluation]":
-    from medseg.evaluate import read_table, run, run_pairs
+    from medseg.evaluate import run
 
-    if pairs is not None and predicted is None and reference is None:
-        return run_pairs(read_table(pairs), options, labels)
-    if pairs is None and predicted is not None and reference is not None:
-        return run(predicted, reference, options, labels)
-    raise UsageError("medseg evaluate needs PREDICTED and REFERENCE, or a table of both with --pairs.")
+    if predicted is None or reference is None:
+        raise UsageError("medseg evaluate needs PREDICTED and REFERENCE, or a table of both with --pairs.")
+    names = [path.resolve().name for path in readers]
+    # Folders of readers may be called alike: a/masks, b/masks.
+    called = {
+        name if names.count(name) == 1 else f"reader {n}": path
+        for n, (name, path) in enumerate(zip(names, readers, strict=True), start=2)
+    }
+    return run(predicted, reference, options, labels, readers=called, group=group)
+
+
+def _of_table(
+    pairs: Path,
+    predicted: Path | None,
+    reference: Path | None,
+    readers: list[Path] | None,
+    group: str | None,
+    options: "EvaluateOptions",
+    labels: "Labels | None",
+) -> "Iterator[Event | Evaluation]":
+    from medseg.evaluate import read_table, run_pairs
+
+    if predicted is not None or reference is not None or readers:
+        raise UsageError("--pairs names every mask; leave out PREDICTED, REFERENCE and --reader.")
+    return run_pairs(read_table(pairs, group or "group"), options, labels)
 
 
 def _compared(

@@ -21,6 +21,7 @@ from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded, union
 from medseg.core.volume import LabelMap
 from medseg.data.dataset import listed, natural_key
+from medseg.evaluate.catalogue import CALIBRATION, DEFAULT_METRICS
 from medseg.evaluate.evaluation import Evaluation
 from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.pairs import Drawn, Pair, References, Source, find_label_maps, is_table, match, references
@@ -71,10 +72,22 @@ def run(
     reference: Judged,
     options: EvaluateOptions | None = None,
     labels: Labels | None = None,
+    *,
+    readers: Mapping[str, Judged] | None = None,
+    group: str | None = None,
 ) -> Iterator[Event | Evaluation]:
-    """Like `evaluate`, as it goes on: `Warned`, `CaseScored` and `CaseFailed`, and at last the `Evaluation`."""
+    """Like `evaluate`, as it goes on: `Warned`, `CaseScored` and `CaseFailed`, and at last the `Evaluation`.
+
+    Args:
+        predicted: As in `evaluate`.
+        reference: As in `evaluate`.
+        options: What to measure.
+        labels: As in `evaluate`.
+        readers: Further readers of the same cases, by name: a case is judged by what all of its readers agree on.
+        group: What cases of one patient have in common: a column of the data set's table, or a pattern of ids.
+    """
     options = options or EvaluateOptions()
-    to_judge_by = _references(reference, options)
+    to_judge_by = _references(reference, options, group)
     maps, judged_by = _predictions(predicted, to_judge_by), to_judge_by.maps
     if _is_single(predicted) and _is_single(reference):
         # Two files are a pair, whatever their names.
@@ -83,7 +96,8 @@ def run(
         judged_by = _of_one(judged_by, next(iter(maps)), "reference")
     elif _is_single(reference):
         maps = _of_one(maps, next(iter(judged_by)), "prediction")
-    yield from run_pairs(match(maps, judged_by, to_judge_by.groups), options, labels or to_judge_by.labels)
+    pairs = _with_readers(match(maps, judged_by, to_judge_by.groups), readers or {}, options)
+    yield from run_pairs(pairs, options, labels or to_judge_by.labels)
 
 
 def run_pairs(
@@ -100,6 +114,8 @@ def run_pairs(
         raise UsageError("There is nothing to evaluate: no prediction and no reference.")
     if labels is not None:
         options.select(labels)
+    if any(pair.probabilities is not None for pair in pairs) and set(DEFAULT_METRICS) <= set(options.metrics):
+        options = replace(options, metrics=(*options.metrics, *CALIBRATION))
     warnings = [*_warn_of_pairs(pairs)]
     yield from map(Warned, warnings)
 
@@ -128,14 +144,29 @@ def run_pairs(
     yield Evaluation(tuple(measured), labels, options, (*warnings, *late))
 
 
-def _references(reference: Judged, options: EvaluateOptions) -> References:
+def _with_readers(pairs: Sequence[Pair], readers: Mapping[str, Judged], options: EvaluateOptions) -> tuple[Pair, ...]:
+    """The pairs with every reader who has the case; a single map of a reader is of the single pair."""
+    for name, reader in readers.items():
+        maps = _references(reader, options).maps
+        if _is_single(reader) and len(pairs) == 1:
+            maps = {pairs[0].case: next(iter(maps.values()))}
+        if not any(pair.case in maps for pair in pairs):
+            raise UsageError(f"The reader {name} has none of these cases; it has {listed(maps.keys(), 3)}.")
+        pairs = [
+            replace(pair, readers={**pair.readers, name: maps[pair.case]}) if pair.case in maps else pair
+            for pair in pairs
+        ]
+    return tuple(pairs)
+
+
+def _references(reference: Judged, options: EvaluateOptions, group: str | None = None) -> References:
     if isinstance(reference, LabelMap):
         return References({"case": reference}, reference.labels)
     if isinstance(reference, Mapping):
         maps = {case: _source(thing) for case, thing in reference.items()}
         named = [thing.labels for thing in maps.values() if isinstance(thing, LabelMap) and thing.labels is not None]
         return References(maps, named[0] if named else None)
-    return references(_existing(Path(reference)), options.read)
+    return references(_existing(Path(reference)), options.read, group)
 
 
 def _predictions(predicted: Judged, to_judge_by: References) -> dict[str, Source]:

@@ -22,7 +22,10 @@ from medseg.metrics.calibration import DOMAIN_MM, near, reliability, scores
 from medseg.metrics.conventions import BOUNDARIES, BoundaryName
 from medseg.metrics.lesions import BRATS_2023, LesionWise, detection, lesion_wise, lesions_of, panoptic_quality
 
-__all__ = ["Curve", "Engine", "Probabilities"]
+__all__ = ["NSD_TOLERANCES_MM", "Curve", "Engine", "Probabilities"]
+
+NSD_TOLERANCES_MM = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+"""Where the curve of NSD against tolerance is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,7 @@ class Engine:
         probabilities: What was said of each class, where it was saved.
         n_dropped: Boundary elements that were left out because they touch voxels to ignore.
         curves: By label: its reliability curve.
+        nsd_curves: By label: NSD at each of `NSD_TOLERANCES_MM`, between the boundaries of the first NSD asked for.
     """
 
     reference: LabelMap
@@ -65,6 +69,7 @@ class Engine:
     probabilities: Probabilities | None = None
     n_dropped: int = 0
     curves: dict[str, Curve] = field(default_factory=dict)
+    nsd_curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._maps = (self.reference.array, self.predicted.array)
@@ -96,7 +101,7 @@ class Engine:
         if boxes[0] is None or boxes[1] is None:
             return found
         if "boundary" in self._needs:
-            found |= self._distances(values, tolerance_mm)
+            found |= self._distances(name, values, tolerance_mm)
         if self._needs & {"band", "skeleton"}:
             found |= self._of_masks(values, tolerance_mm)
         return found
@@ -111,7 +116,7 @@ class Engine:
         mask = inside == next(iter(values)) if len(values) == 1 else np.isin(inside, list(values))
         return np.asarray(mask)
 
-    def _distances(self, values: Collection[int], tolerance_mm: float) -> dict[str, float]:
+    def _distances(self, name: str, values: Collection[int], tolerance_mm: float) -> dict[str, float]:
         by_boundary: dict[BoundaryName, SurfaceDistances] = {}
         found = {}
         for metric in self.metrics:
@@ -120,6 +125,9 @@ class Engine:
                 if kind not in by_boundary:
                     by_boundary[kind] = self._surfaces(kind, values)
                 found[metric.name] = _read(by_boundary[kind], metric.distance, tolerance_mm)
+                if metric.distance.figure == "nsd" and by_boundary[kind].defined:
+                    curve = tuple(by_boundary[kind].nsd(tolerance) for tolerance in NSD_TOLERANCES_MM)
+                    self.nsd_curves.setdefault(name, curve)
         return found
 
     def _surfaces(self, kind: BoundaryName, values: Collection[int]) -> SurfaceDistances:

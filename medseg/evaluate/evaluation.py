@@ -22,6 +22,8 @@ from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.score import Facts, Row, rows_of
 from medseg.evaluate.summary import Figure, Summary, summarise
 from medseg.io.files import write_json, write_text
+from medseg.metrics import describe
+from medseg.metrics.comparison import BlandAltman, bland_altman
 
 if TYPE_CHECKING:
     from medseg.evaluate.compare import Comparison
@@ -100,6 +102,35 @@ class Evaluation:
     def n_compared(self) -> int:
         return sum(facts.outcome == "compared" for facts in self.facts)
 
+    @cached_property
+    def volumes(self) -> Mapping[str, BlandAltman | None]:
+        """Label → how far predicted and true volumes (ml) agree, over the cases that were compared."""
+        found: dict[str, BlandAltman | None] = {}
+        for name in self.options.select(self.labels):
+            pairs = self.volume_pairs(name)
+            found[name] = bland_altman([p for _, p, _ in pairs], [r for _, _, r in pairs], level=self.options.level)
+        return found
+
+    def volume_pairs(self, label: str) -> tuple[tuple[str, float, float], ...]:
+        """Case, predicted and true volume in ml of a label, of the cases that were compared and are annotated."""
+        pairs = []
+        for facts in self.facts:
+            if facts.confusion is not None and facts.grid is not None and facts.annotates(label):
+                overlap = facts.confusion.overlap(facts.values_of(label, self.labels))
+                voxel = facts.grid.voxel_volume_ml
+                pairs.append((facts.pair.case, overlap.n_predicted * voxel, overlap.n_reference * voxel))
+        return tuple(pairs)
+
+    @cached_property
+    def reader_agreement(self) -> Mapping[tuple[str, str], Mapping[str, tuple[float, ...]]]:
+        """Pair of readers → label → Dice of each case, where there were several readers."""
+        found: dict[tuple[str, str], dict[str, list[float]]] = {}
+        for facts in self.facts:
+            for readers, by_label in facts.agreement.items():
+                for label, value in by_label.items():
+                    found.setdefault(readers, {}).setdefault(label, []).append(value)
+        return {readers: {label: tuple(v) for label, v in each.items()} for readers, each in found.items()}
+
     def to_csv(self) -> str:
         """The text of metrics.csv; values with all their digits, undefined ones empty."""
         text = text_io.StringIO()
@@ -133,6 +164,8 @@ class Evaluation:
             ],
             "warnings": list(self.warnings),
             "options": self.options.to_json(),
+            "volume_agreement": {name: None if each is None else _limits(each) for name, each in self.volumes.items()},
+            **({"readers": _readers(self.reader_agreement, self.options)} if self.reader_agreement else {}),
             **({} if self.comparison is None else {"comparison": self.comparison.to_json()}),
         }
 
@@ -218,4 +251,38 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "sd": every.sd,
         "median": every.median,
         "quartiles": None if every.quartiles is None else list(every.quartiles),
+    }
+
+
+def _limits(found: BlandAltman) -> dict[str, Any]:
+    return {
+        "n": found.n,
+        "bias_ml": found.bias,
+        "bias_interval": list(found.bias_interval),
+        "limits_ml": list(found.limits),
+        "lower_interval": list(found.lower_interval),
+        "upper_interval": list(found.upper_interval),
+        "slope": found.slope,
+        "slope_p": found.slope_p,
+        "ratio_limits": None if found.ratio_limits is None else list(found.ratio_limits),
+    }
+
+
+def _readers(
+    agreement: Mapping[tuple[str, str], Mapping[str, tuple[float, ...]]], options: EvaluateOptions
+) -> dict[str, Any]:
+    """Mean Dice of each pair of readers with its interval over cases."""
+    described = {
+        readers: {
+            label: describe(values, bounds=(0, 1), level=options.level, seed=options.seed)
+            for label, values in each.items()
+        }
+        for readers, each in agreement.items()
+    }
+    return {
+        f"{one}, {other}": {
+            label: {"mean": d.mean, "n": d.n, "interval": None if d.interval is None else list(d.interval)}
+            for label, d in each.items()
+        }
+        for (one, other), each in described.items()
     }

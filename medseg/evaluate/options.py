@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from medseg.core.errors import UsageError
 from medseg.core.labels import Labels
 from medseg.evaluate.catalogue import DEFAULT_METRICS, LESIONS, Metric, chosen, metric_of, of_boundary
+from medseg.evaluate.readers import ConsensusName
 from medseg.io import ReadOptions
 from medseg.metrics.conventions import BoundaryName
 from medseg.metrics.lesions import CONNECTIVITIES
@@ -31,6 +32,7 @@ class EvaluateOptions:
         hd95_definition: The larger of the two directed percentiles ("max"), or that of both sets as one ("pooled").
         lesions: Also count and match lesions one by one.
         connectivity: Neighbours of a voxel in a lesion: 6, 18 or 26.
+        consensus: How several readers of a case become one reference.
         jobs: Processes that compare cases; 1 compares them in this one.
         max_memory_bytes: So much memory may the processes take together; None: no limit.
         seed: Of the bootstrap intervals.
@@ -49,6 +51,7 @@ class EvaluateOptions:
     hd95_definition: Literal["max", "pooled"] = "max"
     lesions: bool = False
     connectivity: int = 26
+    consensus: ConsensusName = "staple"
     jobs: int = 1
     max_memory_bytes: int | None = None
     seed: int = 0
@@ -60,6 +63,8 @@ class EvaluateOptions:
             raise UsageError(f"HD95 is defined by 'max' or 'pooled', not by '{self.hd95_definition}'.")
         if self.boundary not in get_args(BoundaryName):
             raise UsageError(f"Boundaries are {', '.join(get_args(BoundaryName))}, not '{self.boundary}'.")
+        if self.consensus not in get_args(ConsensusName):
+            raise UsageError(f"Readers agree by {' or '.join(get_args(ConsensusName))}, not by '{self.consensus}'.")
         if self.connectivity not in CONNECTIVITIES:
             raise UsageError(f"Voxels have 6, 18 or 26 neighbours, not {self.connectivity}.")
         object.__setattr__(self, "metrics", self._named(chosen(self.metrics)))
@@ -113,6 +118,7 @@ class EvaluateOptions:
             "boundary": self.boundary,
             "hd95_definition": self.hd95_definition,
             "connectivity": self.connectivity,
+            "consensus": self.consensus,
             "tolerance_mm": self.tolerance_mm,
             "tolerances_mm": dict(self.tolerances_mm),
             "level": self.level,

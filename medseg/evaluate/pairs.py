@@ -7,18 +7,20 @@ The module looks at names and at tables; it reads no image.
 
 import csv
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.core.errors import InputError, UsageError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
 from medseg.data.dataset import Case, LabelSource, listed, natural_key
+from medseg.data.groups import grouped
 from medseg.data.layouts.declaration import labels as declared_labels
 from medseg.data.layouts.declaration import read_declaration
 from medseg.io import ReadOptions, catalogue, kind_of, stem
 
 __all__ = [
+    "PROBABILITIES",
     "Drawn",
     "Pair",
     "References",
@@ -53,7 +55,9 @@ Source = Path | LabelMap | Drawn
 _LABEL_MAP_KINDS = frozenset({"nifti", "mha", "nrrd", "png", "tiff", "bmp", "dicom"})
 """Kinds that can hold a label map; JPEG cannot: it changes values."""
 
-_BESIDE = ("_probabilities", "_uncertainty", "_preview")
+PROBABILITIES = "_probabilities"
+
+_BESIDE = (PROBABILITIES, "_uncertainty", "_preview")
 """Endings of what `medseg predict` writes beside a case's mask."""
 
 
@@ -67,6 +71,7 @@ class Pair:
         reference: The label map to judge it by.
         group: What is one to an interval (a patient); the case itself where nothing says otherwise.
         annotated: The labels that the reference was annotated with; None: all of them.
+        readers: Further readers of the same case by name; with the reference they make a consensus.
     """
 
     case: str
@@ -74,9 +79,18 @@ class Pair:
     reference: Source | None
     group: str = ""
     annotated: frozenset[str] | None = None
+    readers: Mapping[str, Source] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", self.group or self.case)
+
+    @property
+    def probabilities(self) -> Path | None:
+        """What `medseg predict --probabilities` wrote beside the prediction, if it did."""
+        if not isinstance(self.predicted, Path):
+            return None
+        path = self.predicted.with_name(f"{stem(self.predicted)}{PROBABILITIES}.nii.gz")
+        return path if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -142,10 +156,11 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
     return found
 
 
-def references(path: Path, options: ReadOptions | None = None) -> References:
+def references(path: Path, options: ReadOptions | None = None, group: str | None = None) -> References:
     """The references in a file, in a folder of label maps, or in a data set (a folder of any layout, or its table).
 
-    A folder `labelsTr` whose parent declares labels in a dataset.json has those.
+    A folder `labelsTr` whose parent declares labels in a dataset.json has those. `group` is what cases of one patient
+    have in common, as `data.group` says it: a column of the data set's table, or a pattern of ids.
 
     Raises:
         UsageError: There is no such path.
@@ -155,17 +170,24 @@ def references(path: Path, options: ReadOptions | None = None) -> References:
         return References({stem(path): path}, _declared_beside(path.parent))
     maps = {} if path.is_file() else find_label_maps(path)
     if maps:
-        return References(maps, _declared_beside(path))
+        groups, notes = _groups(maps, group) if group else (None, ())
+        return References(maps, _declared_beside(path), groups, notes)
     from medseg.config.schema import DataConfig
     from medseg.data.layouts import open_dataset
 
-    dataset = open_dataset(path, DataConfig(read=(options or ReadOptions()).to_pairs()))
+    dataset = open_dataset(path, DataConfig(read=(options or ReadOptions()).to_pairs(), group=group))
     return References(
         {case.id: _of(case.label, case) for case in dataset.cases if case.label is not None},
         dataset.labels,
         {case.id: case.group for case in dataset.cases},
         dataset.notes,
     )
+
+
+def _groups(maps: Mapping[str, Path], group: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The groups of a folder of label maps, by a pattern of their ids."""
+    cases, notes = grouped([Case(case, (path,)) for case, path in maps.items()], group)
+    return {case.id: case.group for case in cases}, notes
 
 
 def _of(label: LabelSource, case: Case) -> Source:
@@ -194,8 +216,10 @@ def match(
     return tuple(Pair(case, predicted.get(case), reference.get(case), known.get(case, "")) for case in cases)
 
 
-def read_table(path: Path) -> tuple[Pair, ...]:
+def read_table(path: Path, group: str = "group") -> tuple[Pair, ...]:
     """Pairs from a CSV or TSV with the columns case, predicted, reference, perhaps group and annotated.
+
+    `group` names the column that says what belongs together (a patient).
 
     Paths are relative to the table; an empty cell is a prediction or a reference that there is not. `annotated` lists
     the names of the labels that the reference was annotated with, separated by ";"; an empty cell means all.
@@ -211,7 +235,8 @@ def read_table(path: Path) -> tuple[Pair, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a table: {error}.") from error
     rows = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
-    missing = {"case", "predicted", "reference"} - set(rows.fieldnames or ())
+    wanted = {"case", "predicted", "reference"} | ({group} if group != "group" else set())
+    missing = wanted - set(rows.fieldnames or ())
     if missing:
         raise InputError(
             f"{path} has no column {' and no column '.join(sorted(missing))}. Its first line should be "
@@ -220,7 +245,7 @@ def read_table(path: Path) -> tuple[Pair, ...]:
     pairs: dict[str, Pair] = {}
     for number, row in enumerate(rows, start=2):
         cells = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
-        pair = _pair(cells, path.parent)
+        pair = _pair(cells, path.parent, group)
         if not pair.case or (pair.predicted is None and pair.reference is None):
             raise InputError(f"{path}, line {number}: a row needs a case and at least one of predicted and reference.")
         if pair.case in pairs:
@@ -231,13 +256,13 @@ def read_table(path: Path) -> tuple[Pair, ...]:
     return tuple(pairs.values())
 
 
-def _pair(cells: Mapping[str, str], folder: Path) -> Pair:
+def _pair(cells: Mapping[str, str], folder: Path, group: str) -> Pair:
     names = _split(cells.get("annotated", ""))
     return Pair(
         cells["case"],
         folder / cells["predicted"] if cells["predicted"] else None,
         folder / cells["reference"] if cells["reference"] else None,
-        cells.get("group", ""),
+        cells.get(group, ""),
         frozenset(names) or None,
     )
 

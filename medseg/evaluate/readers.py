@@ -9,17 +9,18 @@ Sources: Warfield 2004 (STAPLE), Rohlfing 2003 (its form for several labels).
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.core.errors import InputError, UsageError
-from medseg.core.labels import Labels
+from medseg.core.labels import Labels, translated, union
 from medseg.core.volume import LabelMap
+from medseg.data.dataset import listed
 from medseg.metrics import Confusion, confusion
 
-__all__ = ["ConsensusName", "agreement", "consensus"]
+__all__ = ["ConsensusName", "agreement", "consensus", "in_one_numbering"]
 
 ConsensusName = Literal["staple", "majority"]
 
@@ -32,11 +33,9 @@ def consensus(maps: Mapping[str, LabelMap], how: ConsensusName) -> tuple[LabelMa
         how: "staple" or "majority".
 
     Raises:
-        UsageError: The way is unknown, or there are fewer than two readers.
+        UsageError: There are fewer than two readers.
         InputError: A map lies on another grid than the first reader's.
     """
-    if how not in get_args(ConsensusName):
-        raise UsageError(f"Readers agree by {' or '.join(get_args(ConsensusName))}, not by '{how}'.")
     if len(maps) < 2:
         raise UsageError("A consensus needs at least two readers.")
     first = next(iter(maps.values()))
@@ -50,6 +49,25 @@ def consensus(maps: Mapping[str, LabelMap], how: ConsensusName) -> tuple[LabelMa
         if n_undecided:
             notes = (f"Of {n_undecided} voxels the readers' consensus ({how}) is undecided; they count as background.",)
     return LabelMap(array, first.geometry, first.labels, first.meta), notes
+
+
+def in_one_numbering(maps: Mapping[str, LabelMap]) -> dict[str, LabelMap]:
+    """The maps with values that mean the same, by name where all of them have names.
+
+    Raises:
+        InputError: Some have names and some have only values.
+    """
+    named = {name: each.labels for name, each in maps.items() if each.labels is not None}
+    if not named:
+        return dict(maps)
+    if len(named) < len(maps):
+        nameless = listed([name for name in maps if name not in named])
+        raise InputError(f"The maps of {nameless} have only values, those of {listed(named)} have names.")
+    target = union(named.values())
+    return {
+        name: LabelMap(translated(each.array, named[name], target), each.geometry, target, each.meta)
+        for name, each in maps.items()
+    }
 
 
 def agreement(maps: Mapping[str, LabelMap], labels: Labels) -> dict[tuple[str, str], dict[str, float]]:

@@ -18,15 +18,19 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Literal, TypeVar
 
+import numpy as np
+
+from medseg import io
 from medseg.core.errors import InputError, MedsegError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded
 from medseg.core.volume import LabelMap
 from medseg.evaluate.catalogue import Metric
-from medseg.evaluate.engine import Curve, Engine
+from medseg.evaluate.engine import Curve, Engine, Probabilities
 from medseg.evaluate.meaning import Meant, agreed, read_prediction, read_reference
 from medseg.evaluate.options import EvaluateOptions
-from medseg.evaluate.pairs import Pair, files_of
+from medseg.evaluate.pairs import Pair, Source, files_of
+from medseg.evaluate.readers import agreement, consensus, in_one_numbering
 from medseg.metrics import Confusion, Overlap, confusion
 
 __all__ = ["STATUSES", "Facts", "Row", "Status", "counted_as", "measure", "overlap_values", "rows_of", "unknown_values"]
@@ -88,6 +92,8 @@ class Facts:
         confusion: The counts of pairs of values; None but for "compared".
         figures: By label: the metrics that need more than counts, where they are defined.
         curves: By label: the reliability curve, where probabilities were saved.
+        nsd_curves: By label: NSD at each of `engine.NSD_TOLERANCES_MM`, where it was measured.
+        agreement: By pair of readers (the prediction is "prediction"): Dice of each label.
         labels: What the values of this case mean, where its files call structures by name and nothing is declared.
         annotated: Names (folded) that the reference's file has; None: it says nothing of it.
         notes: What the user should know: one sentence each.
@@ -103,6 +109,8 @@ class Facts:
     confusion: Confusion | None = None
     figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    nsd_curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    agreement: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     labels: Labels | None = None
     annotated: frozenset[str] | None = None
     notes: tuple[str, ...] = ()
@@ -138,10 +146,10 @@ def measure(pair: Pair, labels: Labels | None, options: EvaluateOptions) -> Fact
     if pair.reference is None:
         return Facts(pair, "no_reference", "There is no reference for this prediction.")
     source, prediction = pair.reference, pair.predicted
-    truth = _attempt(lambda: _alone(read_reference(source, prediction, options.read), pair, labels), pair)
+    truth = _attempt(lambda: _truth(source, pair, labels, options), pair)
     if isinstance(truth, _Failure):
         return Facts(pair, "no_reference", f"The reference cannot be used. {truth.reason}", truth.defect)
-    raw, alone = truth
+    raw, alone = truth.map, truth.alone
     facts = Facts(
         pair,
         "missing",
@@ -150,21 +158,65 @@ def measure(pair: Pair, labels: Labels | None, options: EvaluateOptions) -> Fact
         placed=raw.meta.placed,
         labels=alone.labels,
         annotated=alone.annotated,
+        notes=truth.notes,
     )
     if prediction is None:
-        return replace(facts, reference_counts=_counts(alone.reference, labels or alone.labels))
-    compared = _attempt(
-        lambda: _compare(facts, raw, read_prediction(prediction, raw, options.read), labels, options), pair
-    )
+        counts = _counts(alone.reference, labels or alone.labels)
+        return replace(facts, reference_counts=counts, agreement=_agreement(truth.readers, labels))
+
+    def compare() -> Facts:
+        predicted = read_prediction(prediction, raw, options.read)
+        agreed_on = _agreement({**truth.readers, "prediction": predicted} if truth.readers else {}, labels)
+        return _compare(replace(facts, agreement=agreed_on), raw, predicted, labels, options)
+
+    compared = _attempt(compare, pair)
     if isinstance(compared, _Failure):
         counts = _counts(alone.reference, labels or alone.labels)
         return replace(facts, reference_counts=counts, defect=compared.defect).failed(compared.reason)
     return compared
 
 
-def _alone(reference: LabelMap, pair: Pair, labels: Labels | None) -> tuple[LabelMap, Meant]:
-    """The truth as it was read, and what it means where there is nothing beside it."""
-    return reference, agreed(reference, None, (pair.reference, None), labels)
+@dataclass(frozen=True, eq=False)
+class _Truth:
+    """What a case is judged by.
+
+    Attributes:
+        map: As it was read, or what the readers agree on.
+        alone: What it means where there is nothing beside it.
+        readers: The single readers' maps in one numbering; empty where there is one.
+        notes: What was noticed.
+    """
+
+    map: LabelMap
+    alone: Meant
+    readers: Mapping[str, LabelMap]
+    notes: tuple[str, ...] = ()
+
+
+def _truth(source: Source, pair: Pair, labels: Labels | None, options: EvaluateOptions) -> _Truth:
+    """The reference of a case; of several readers, what they agree on.
+
+    Raises:
+        InputError: A map cannot be read, or the readers' do not belong together.
+    """
+    found = read_reference(source, pair.predicted, options.read)
+    if not pair.readers:
+        return _Truth(found, agreed(found, None, (pair.reference, None), labels), {})
+    others = {name: read_reference(each, pair.predicted, options.read) for name, each in pair.readers.items()}
+    readers = in_one_numbering({"reference": found, **others})
+    found, notes = consensus(readers, options.consensus)
+    return _Truth(found, agreed(found, None, (found, None), labels), readers, notes)
+
+
+def _agreement(maps: Mapping[str, LabelMap], labels: Labels | None) -> dict[tuple[str, str], dict[str, float]]:
+    """Dice of every pair of readers, where they share a numbering with the prediction."""
+    own = [each.labels for each in maps.values()]
+    if len(maps) < 2 or (labels is None and any(each != own[0] for each in own)):
+        return {}
+    named = labels or own[0]
+    if named is None:
+        named = Labels.from_values(int(v) for each in maps.values() for v in np.unique(each.array) if v)
+    return agreement(maps, named)
 
 
 def unknown_values(facts: Facts, known: Collection[int]) -> dict[int, int]:
@@ -258,7 +310,9 @@ def _compare(
         InputError: The grids differ, names and values cannot be matched, or the prediction holds the value to ignore.
     """
     _refuse_other_grid(predicted, reference)
-    meant = agreed(reference, predicted, (facts.pair.reference, facts.pair.predicted), labels)
+    # A consensus is a map in memory: no file says what its values mean.
+    source = reference if facts.pair.readers else facts.pair.reference
+    meant = agreed(reference, predicted, (source, facts.pair.predicted), labels)
     reference, predicted = meant.reference, meant.predicted or predicted
     declared = labels or meant.labels
     ignore = None if declared is None else declared.ignore
@@ -269,17 +323,18 @@ def _compare(
             "'ignore' and may stand in references only."
         )
     figures: dict[str, dict[str, float]] = {}
-    curves: Mapping[str, Curve] = {}
-    notes = _undeclared(counted.reference_counts, declared)
+    engine: Engine | None = None
+    notes = facts.notes + _undeclared(counted.reference_counts, declared)
     beyond = [metric for metric in options.measured if metric.needs != "counts"]
     if beyond:
         present = counted.reference_counts.keys() | counted.predicted_counts.keys()
         named = declared or Labels.from_values(present)
-        engine = Engine(reference, predicted, beyond, ignore, options.connectivity)
+        said, doubts = _probabilities(facts, beyond, declared)
+        notes += doubts
+        engine = Engine(reference, predicted, beyond, ignore, options.connectivity, said)
         facts = replace(facts, labels=meant.labels, annotated=meant.annotated)
         for name in _to_measure(facts, named, labels, options):
             figures[name] = engine.figures(name, named.values[name], options.tolerance_of(name))
-        curves = engine.curves
         if engine.n_dropped:
             notes += (f"{engine.n_dropped} boundary elements touch voxels to ignore and were left out.",)
     return replace(
@@ -289,11 +344,36 @@ def _compare(
         reference_counts=counted.reference_counts,
         confusion=counted,
         figures=figures,
-        curves=curves,
+        curves={} if engine is None else engine.curves,
+        nsd_curves={} if engine is None else engine.nsd_curves,
         labels=meant.labels,
         annotated=meant.annotated,
         notes=notes,
     )
+
+
+def _probabilities(
+    facts: Facts, metrics: Collection[Metric], labels: Labels | None
+) -> tuple[Probabilities | None, tuple[str, ...]]:
+    """What was said of each class, where it was saved and is asked for; or why it cannot be used.
+
+    Raises:
+        InputError: The file is damaged, or lies on another grid.
+    """
+    path = facts.pair.probabilities
+    if path is None or not any(metric.needs == "probabilities" for metric in metrics):
+        return None, ()
+    volume = io.read(path, io.ReadOptions(channels="last"))
+    if facts.grid is None or volume.geometry.shape != facts.grid.shape:
+        raise InputError(f"{path.name} lies on another grid than the reference. Predict again.")
+    values = () if labels is None else labels.classes
+    if len(values) != volume.n_channels:
+        known = f"{len(values)} with background" if values else "not known"
+        return None, (
+            f"{path.name} holds {volume.n_channels} classes, the labels are {known}: which is which cannot be said, so "
+            "calibration was left out. Declare the labels as the model has them.",
+        )
+    return Probabilities(volume.array, values), ()
 
 
 def _to_measure(facts: Facts, named: Labels, labels: Labels | None, options: EvaluateOptions) -> tuple[str, ...]:

@@ -55,7 +55,9 @@ def tables(evaluation: Evaluation) -> tuple[Table, ...]:
     compared = (
         () if evaluation.comparison is None else (_contests(evaluation.comparison), _ranks(evaluation.comparison))
     )
-    return (*failures, _scores(evaluation), _statuses(evaluation), *(table for table in compared if table.rows))
+    readers = (_readers(evaluation),) if evaluation.reader_agreement else ()
+    shown = (table for table in (*readers, *compared) if table.rows)
+    return (*failures, _scores(evaluation), _statuses(evaluation), *shown)
 
 
 def render(many: Sequence[Table], form: Form) -> str:
@@ -121,6 +123,20 @@ def _statuses(evaluation: Evaluation) -> Table:
     seen = [status for status in STATUSES if any(status in each for each in counts.values())]
     rows = tuple((label, *(str(each.get(status, 0)) for status in seen)) for label, each in counts.items())
     return Table("Cases by status", ("label", *seen), rows, (False, *(True for _ in seen)))
+
+
+def _readers(evaluation: Evaluation) -> Table:
+    labels = evaluation.options.select(evaluation.labels)
+    rows = []
+    for (one, other), by_label in evaluation.reader_agreement.items():
+        means = [sum(values) / len(values) if (values := by_label.get(name, ())) else None for name in labels]
+        rows.append((one, other, *(_number(mean, "dice") for mean in means)))
+    notes = (
+        "Mean Dice of each pair over the cases in which either has the label. "
+        f"The reference that the scores are against is what the readers agree on ({evaluation.options.consensus}).",
+    )
+    numeric = (False, False, *(True for _ in labels))
+    return Table("Readers", ("reader", "other", *labels), tuple(rows), numeric, notes)
 
 
 def _contests(comparison: Comparison) -> Table:

@@ -15,7 +15,7 @@ from medseg.core.errors import InputError, UsageError
 from medseg.core.events import CaseFailed, CaseScored, Warned
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
-from medseg.core.volume import LabelMap, Meta
+from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.evaluate import (
     EvaluateOptions,
     Evaluation,
@@ -28,6 +28,8 @@ from medseg.evaluate import (
     run_pairs,
     tables,
 )
+from medseg.evaluate.engine import NSD_TOLERANCES_MM
+from medseg.metrics.calibration import near, scores
 
 GRID = Geometry.from_spacing((6, 5, 4), (1, 1, 3))
 DIAGONAL = sqrt(36 + 25 + 144)
@@ -298,3 +300,64 @@ def test_pictures_are_said_to_be_measured_in_pixels():
     assert any("a mm is a pixel" in warning for warning in evaluate(picture, picture).warnings)
     scan = LabelMap(picture.array, grid)
     assert not any("a mm is a pixel" in warning for warning in evaluate(scan, scan).warnings)
+
+
+def ball(shift, grid):
+    x, y, z = np.ogrid[: grid.shape[0], : grid.shape[1], : grid.shape[2]]
+    return ((x - 8 - shift) ** 2 + (y - 8) ** 2 + (z - 6) ** 2 <= 20).astype(np.uint8)
+
+
+def test_probabilities_beside_the_masks_are_judged_without_being_asked_for(tmp_path):
+    grid = Geometry.from_spacing((18, 16, 12))
+    predicted, reference = tmp_path / "predicted", tmp_path / "reference"
+    io.write(LabelMap(ball(0, grid), grid), reference / "a.nii.gz")
+    io.write(LabelMap(ball(1, grid), grid), predicted / "a.nii.gz")
+    said = np.clip(ball(1, grid) * 0.8 + 0.1, 0, 1).astype(np.float32)
+    io.write(Volume(np.stack([1 - said, said]), grid), predicted / "a_probabilities.nii.gz")
+    labels = Labels({"ball": (1,)})
+    found = evaluate(predicted, reference, EvaluateOptions(), labels)
+    domain = near(ball(0, grid) > 0, ball(1, grid) > 0, grid)
+    expected = scores(np.stack([1 - said, said]), ball(0, grid), domain)
+    assert found.headline["brier"] == pytest.approx(expected.brier, rel=1e-6)
+    assert found.headline["nll"] == pytest.approx(expected.nll, rel=1e-6)
+    assert sum(found.facts[0].curves["ball"].counts) == domain.sum()
+    # Asked for something else, calibration stays out.
+    assert "brier" not in evaluate(predicted, reference, EvaluateOptions(metrics=("dice",)), labels).headline
+
+
+def test_probabilities_of_other_classes_are_left_out_with_a_word(tmp_path):
+    grid = Geometry.from_spacing((18, 16, 12))
+    for side in ("predicted", "reference"):
+        io.write(LabelMap(ball(0, grid), grid), tmp_path / side / "a.nii.gz")
+    io.write(Volume(np.zeros((3, *grid.shape), np.float32), grid), tmp_path / "predicted" / "a_probabilities.nii.gz")
+    found = evaluate(tmp_path / "predicted", tmp_path / "reference", EvaluateOptions(), Labels({"ball": (1,)}))
+    assert "brier" not in found.headline
+    assert "holds 3 classes, the labels are 2 with background" in found.facts[0].notes[0]
+
+
+def test_volumes_agree_within_their_limits_and_nsd_has_a_curve():
+    grid = Geometry.from_spacing((18, 16, 12))
+    truth = {f"c{n}": LabelMap(ball(0, grid), grid) for n in range(4)}
+    shrunk = {}
+    for n, case in enumerate(truth):
+        array = ball(0, grid)
+        array[: 6 + n] = 0
+        shrunk[case] = LabelMap(array, grid)
+    found = evaluate(shrunk, truth, EvaluateOptions())
+    differences = np.array([(p - r) for _, p, r in found.volume_pairs("label 1")])
+    agreement = found.to_json()["volume_agreement"]["label 1"]
+    assert agreement["bias_ml"] == pytest.approx(differences.mean())
+    assert agreement["limits_ml"][0] == pytest.approx(differences.mean() - 1.96 * differences.std(ddof=1))
+    curve = found.facts[0].nsd_curves["label 1"]
+    nsd = next(row.value for row in found.rows if (row.case, row.metric) == ("c0", "nsd"))
+    assert curve[NSD_TOLERANCES_MM.index(1.0)] == nsd
+    assert list(curve) == sorted(curve)
+
+
+def test_cases_of_a_patient_are_one_group_by_a_pattern_of_their_ids(tmp_path):
+    grid = Geometry.from_spacing((18, 16, 12))
+    for case in ("p1_a", "p1_b", "p2_a"):
+        for side in ("predicted", "reference"):
+            io.write(LabelMap(ball(0, grid), grid), tmp_path / side / f"{case}.nii.gz")
+    *_, found = run(tmp_path / "predicted", tmp_path / "reference", group=r"^(p\d+)")
+    assert [facts.pair.group for facts in found.facts] == ["p1", "p1", "p2"]

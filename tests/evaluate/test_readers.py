@@ -9,7 +9,8 @@ from medseg.core.errors import InputError, UsageError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
-from medseg.evaluate.readers import agreement, consensus
+from medseg.evaluate import EvaluateOptions, evaluate, run
+from medseg.evaluate.readers import agreement, consensus, in_one_numbering
 
 GRID = Geometry.from_spacing((12, 10, 8))
 LABELS = Labels({"one": (1,), "two": (2,), "both": (1, 2)})
@@ -61,8 +62,42 @@ def test_what_cannot_agree_is_refused():
     with pytest.raises(UsageError, match="at least two"):
         consensus(readers(np.zeros(GRID.shape)), "staple")
     with pytest.raises(UsageError, match="staple or majority"):
-        consensus(readers(np.zeros(GRID.shape), np.zeros(GRID.shape)), "mean")
+        EvaluateOptions(consensus="mean")
     moved = GRID.crop((1, 0, 0), (13, 10, 8))
     maps = readers(np.zeros(GRID.shape)) | {"B": LabelMap(np.zeros(GRID.shape, np.uint8), moved)}
     with pytest.raises(InputError, match="reader 1 and B lie on different grids"):
         consensus(maps, "majority")
+
+
+def test_names_make_one_numbering():
+    a = LabelMap(np.full(GRID.shape, 1, np.uint8), GRID, Labels({"liver": (1,)}))
+    b = LabelMap(np.full(GRID.shape, 7, np.uint8), GRID, Labels({"spleen": (1,), "liver": (7,)}))
+    found = in_one_numbering({"a": a, "b": b})
+    assert np.array_equal(found["a"].array, found["b"].array)
+    with pytest.raises(InputError, match="b have only values"):
+        in_one_numbering({"a": a, "b": LabelMap(b.array, GRID)})
+
+
+def box(low, high):
+    array = np.zeros(GRID.shape, np.uint8)
+    array[low:high, 2:8, 2:6] = 1
+    return LabelMap(array, GRID)
+
+
+def test_a_prediction_is_judged_by_what_three_readers_agree_on():
+    readings = [{"case": box(2, 8)}, {"case": box(2, 9)}, {"case": box(2, 9)}]
+    options = EvaluateOptions(consensus="majority", metrics=("dice",))
+    *_, found = run({"case": box(2, 9)}, readings[0], options, readers={"B": readings[1], "C": readings[2]})
+    assert found.headline["dice"] == 1
+    agreed = found.facts[0].agreement
+    assert agreed["B", "C"] == {"label 1": 1}
+    assert agreed["reference", "prediction"]["label 1"] == pytest.approx(2 * 6 / 13)
+    assert found.to_json()["readers"]["B, prediction"]["label 1"]["mean"] == 1
+
+
+def test_a_case_that_one_reader_has_is_judged_by_that_one():
+    both = {"a": box(2, 8), "b": box(2, 8)}
+    *_, found = run(both, both, EvaluateOptions(metrics=("dice",)), readers={"B": {"a": box(2, 8)}})
+    assert [facts.outcome for facts in found.facts] == ["compared", "compared"]
+    assert found.facts[1].agreement == {}
+    assert found.headline == evaluate(both, both, EvaluateOptions(metrics=("dice",))).headline
