@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from medseg.core.errors import UsageError
 from medseg.data.dataset import Case, listed, natural_key
 
-__all__ = ["by_patient", "grouped"]
+__all__ = ["by_patient", "divided_patients", "grouped"]
 
 _WAYS = 'Use a pattern with one group such as "^(ms\\d+)", "block:5", or a column of the data set\'s table.'
 
@@ -35,31 +35,39 @@ def grouped(cases: Sequence[Case], rule: str) -> tuple[tuple[Case, ...], tuple[s
 
 
 def by_patient(cases: Sequence[Case], patient_of: Mapping[str, str]) -> tuple[tuple[Case, ...], tuple[str, ...]]:
-    """The cases that are in no group yet, grouped by patient, and a note where patients and groups disagree.
+    """The cases that are in no group yet, grouped by patient, and what there is to say about it.
 
     Args:
         cases: Some of them in groups of their own.
         patient_of: Case id → patient, for the cases where that is known. Patients are never named.
     """
+    several = [each for each in _members(cases, patient_of) if all(case.group == case.id for case in each)]
+    group_of = {case.id: each[0].id for each in several for case in each}
+    if not group_of:
+        return tuple(cases), ()
+    note = f"{len(group_of)} cases are of {len(several)} patients by their DICOM headers and stay together."
+    return tuple(replace(case, group=group_of.get(case.id, case.group)) for case in cases), (note,)
+
+
+def divided_patients(cases: Sequence[Case], patient_of: Mapping[str, str]) -> tuple[str, ...]:
+    """The note on patients whose cases are in different groups, if there are any."""
+    divided = [each for each in _members(cases, patient_of) if len({case.group for case in each}) > 1]
+    if not divided:
+        return ()
+    examples = "; ".join(listed([case.id for case in each], 3) for each in divided[:3])
+    return (
+        f"Cases of one patient by their DICOM headers are in different groups ({examples}): "
+        "a fold may be validated on somebody whom it was trained on.",
+    )
+
+
+def _members(cases: Sequence[Case], patient_of: Mapping[str, str]) -> list[list[Case]]:
+    """The cases of each patient who has more than one."""
     members: dict[str, list[Case]] = {}
     for case in cases:
         if case.id in patient_of:
             members.setdefault(patient_of[case.id], []).append(case)
-    several = [each for each in members.values() if len(each) > 1]
-    ungrouped = {case.id: each[0].id for each in several if all(c.group == c.id for c in each) for case in each}
-    result = tuple(replace(case, group=ungrouped.get(case.id, case.group)) for case in cases)
-    divided = [each for each in several if len({case.group for case in each}) > 1 and each[0].id not in ungrouped]
-    notes: tuple[str, ...] = ()
-    if ungrouped:
-        n_patients = len(set(ungrouped.values()))
-        notes += (f"{len(ungrouped)} cases are of {n_patients} patients by their DICOM headers and stay together.",)
-    if divided:
-        examples = "; ".join(listed([case.id for case in each], 3) for each in divided[:3])
-        notes += (
-            f"Cases of one patient by their DICOM headers are in different groups ({examples}): "
-            "a fold may be validated on somebody whom it was trained on.",
-        )
-    return result, notes
+    return [each for each in members.values() if len(each) > 1]
 
 
 def _by_column(cases: Sequence[Case], rule: str) -> tuple[tuple[Case, ...], tuple[str, ...]]:

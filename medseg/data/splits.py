@@ -205,7 +205,8 @@ def _refuse_straddling(splits: Splits, cases: Sequence[Case]) -> None:
         if both:
             raise InputError(
                 f"In fold {number} of {splits.source}, {len(both)} groups are in training and in validation: "
-                f"{listed(both)}. data.group asks to keep them together: correct the folds, or leave data.group out."
+                f"{listed(both)}. What belongs together (a patient) must not be on both sides: correct the folds, or "
+                "the groups (a table's column group, or data.group)."
             )
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from medseg.core.errors import UsageError
 from medseg.data.dataset import Case, natural_key
-from medseg.data.groups import by_patient, grouped
+from medseg.data.groups import by_patient, divided_patients, grouped
 
 
 def cases(*ids, **columns):
@@ -74,8 +74,9 @@ def test_cases_of_one_patient_are_one_group_called_after_the_first():
 
 def test_groups_that_were_given_stay_and_a_divided_patient_is_told():
     divided = [Case("a", (Path("a"),), group="x"), Case("b", (Path("b"),), group="y")]
-    found, (note,) = by_patient(divided, {"a": "digest", "b": "digest"})
-    assert [case.group for case in found] == ["x", "y"]
+    found, notes = by_patient(divided, {"a": "digest", "b": "digest"})
+    assert ([case.group for case in found], notes) == (["x", "y"], ())
+    (note,) = divided_patients(found, {"a": "digest", "b": "digest"})
     assert "in different groups (a, b)" in note
     assert "digest" not in note
 

@@ -14,7 +14,7 @@ from medseg import io
 from medseg.config.schema import DataConfig
 from medseg.core.errors import InputError, UsageError
 from medseg.data.dataset import Case, Dataset, listed, natural_key
-from medseg.data.groups import by_patient, grouped
+from medseg.data.groups import by_patient, divided_patients, grouped
 from medseg.data.layouts import bids, declaration, dicom, folders, msd, nnunet, paired, table
 from medseg.data.patients import patients_of
 
@@ -131,10 +131,8 @@ def _declared(dataset: Dataset, config: DataConfig) -> Dataset:
 def _grouped(cases: tuple[Case, ...], rule: str | None) -> tuple[tuple[Case, ...], tuple[str, ...]]:
     """The cases in their groups: by the rule, else as they are, else by patient."""
     patients = patients_of(cases)
-    if rule is None:
-        return by_patient(cases, patients)
-    found, notes = grouped(cases, rule)
-    return found, (*notes, *by_patient(found, patients)[1])
+    found, notes = by_patient(cases, patients) if rule is None else grouped(cases, rule)
+    return found, (*notes, *divided_patients(found, patients))
 
 
 def recognised(root: Path, but: Collection[str] = ()) -> tuple[Layout, str] | None:
