@@ -51,6 +51,17 @@ class Reorientation:
         backwards = tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
         return moved[(slice(None),) * lead + backwards]
 
+    def source_of(self, voxel: Voxels, shape: Voxels) -> Voxels:
+        """The index in the source of a voxel of the result, which has the shape `shape`.
+
+        >>> Reorientation((1, 0, 2), (True, False, False)).source_of((0, 3, 7), (5, 4, 8))
+        (3, 4, 7)
+        """
+        found = [0, 0, 0]
+        for axis, source in enumerate(self.order):
+            found[source] = shape[axis] - 1 - voxel[axis] if self.flips[axis] else voxel[axis]
+        return found[0], found[1], found[2]
+
 
 @dataclass(frozen=True, eq=False)
 class Geometry:

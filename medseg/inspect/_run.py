@@ -104,20 +104,13 @@ def _opened(root: Path, config: DataConfig) -> Dataset:
         return open_dataset(root, config)
     except AmbiguousError:
         raise
-    except InputError:
-        if root.is_file() or config.layout != "auto" or recognised(root) is not None:
+    except InputError as refusal:
+        if root.is_file() or config.layout != "auto" or recognised(root) is not None or not any(root.iterdir()):
             raise
-        cases = _scans_of(root, read)
-        if not cases:
-            raise
-        return _scans(root, cases)
-
-
-def _scans_of(root: Path, read: io.ReadOptions) -> tuple[Case, ...]:
-    try:
-        return find_cases([root], options=read)
-    except InputError:
-        return ()
+        try:
+            return _scans(root, find_cases([root], options=read))
+        except InputError as error:
+            raise InputError(f"{refusal} Taken as scans to predict: {error}") from error
 
 
 def _scans(root: Path, cases: tuple[Case, ...]) -> Dataset:

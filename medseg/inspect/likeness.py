@@ -35,8 +35,10 @@ NEAR_FEW = 0.95
 
 FEW = 8
 
-OUTSTANDING = 4.0
-"""Robust standard deviations (of Fisher's z over all pairs) by which near pairs stand out: phantoms are all alike."""
+OUTSTANDING = 6.0
+LEAST_SPREAD = 0.1
+"""By so many robust standard deviations of Fisher's z over all pairs, and such a one at least, near pairs stand out:
+phantoms are all alike."""
 
 _ROWS_AT_ONCE = 512
 
@@ -168,7 +170,7 @@ def _usual(stack: NDArray[np.float32]) -> tuple[float, float]:
     matrix = chosen @ chosen.T
     z = _fisher(matrix[np.triu_indices(len(chosen), 1)].astype(np.float64))
     middle = float(np.median(z))
-    return middle, 1.4826 * float(np.median(np.abs(z - middle)))
+    return middle, max(LEAST_SPREAD, 1.4826 * float(np.median(np.abs(z - middle))))
 
 
 def _fisher(r: Any) -> Any:  # noqa: ANN401  a number or an array of them

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medseg import io
 from medseg.core.errors import InputError, MedsegError
-from medseg.core.geometry import Geometry, Voxels
+from medseg.core.geometry import Voxels
 from medseg.core.labels import Labels
 from medseg.core.views import plane_of
 from medseg.core.volume import LabelMap, Meta, Volume
@@ -30,9 +30,9 @@ from medseg.data.dataset import Case, listed
 from medseg.data.fingerprint import measure_case
 from medseg.inspect.findings import Finding, Kind, Severity
 from medseg.inspect.likeness import digest_of, likeness_of
-from medseg.inspect.report import CaseReport, Mark, Role, Slice
+from medseg.inspect.report import CaseReport, Gap, Mark, Role, Slice
 from medseg.inspect.shapes import gaps_of, marks_of, parts_of, reach_of
-from medseg.inspect.slices import at_gap, at_voxel, glance
+from medseg.inspect.slices import Upright, at_gap, at_voxel, glance
 from medseg.io.values import NOT_FINITE, NotALabelMapError
 
 __all__ = ["Job", "inspect_case"]
@@ -187,7 +187,6 @@ def _measured(job: Job, image: Volume, label_map: LabelMap | None) -> CaseReport
     facts = measure_case(job.case.id, image, absent, ignore, job.n_samples, job.seed)
     labels = _labels_for(label_map, tuple(facts.counts), ignore)
     upright = turn.apply(image.array)
-    canonical = grid.reorient(turn)
     report = CaseReport(
         case=job.case.id,
         role=job.role,
@@ -197,27 +196,50 @@ def _measured(job: Job, image: Volume, label_map: LabelMap | None) -> CaseReport
         likeness=likeness_of(upright),
         blank_planes=tuple(_blank_planes(channel) for channel in upright),
     )
-    array: NDArray[Any] | None = None if label_map is None else turn.apply(label_map.array)
-    if label_map is not None and array is not None:
-        report = _with_shapes(report, upright[0], _without(array, ignore), canonical, labels, image.meta.placed)
+    case = Upright(
+        image=upright[0],
+        array=None if label_map is None else _without(turn.apply(label_map.array), ignore),
+        grid=grid.reorient(turn),
+        labels=labels,
+        placed=image.meta.placed,
+        turn=turn,
+    )
+    if label_map is not None and case.array is not None:
         stored = str(label_map.meta.header.get("dtype", ""))
-        report = replace(report, label_dtype=stored, label_digest=digest_of(array, np.uint16))
-    return replace(report, glance=glance(upright[0], array, canonical, labels, image.meta.placed))
+        report = replace(
+            _with_shapes(report, case, case.array),
+            label_dtype=stored,
+            label_digest=digest_of(turn.apply(label_map.array), np.uint16),
+        )
+    return replace(report, glance=glance(case))
 
 
-def _with_shapes(
-    report: CaseReport, image: NDArray[Any], array: NDArray[Any], grid: Geometry, labels: Labels, placed: bool
-) -> CaseReport:
+def _with_shapes(report: CaseReport, case: Upright, array: NDArray[Any]) -> CaseReport:
     """The report with what the shape of the labels says, and with close-ups of what may be worth one."""
-    parts = parts_of(array, labels)
-    marks, gaps = marks_of(parts, grid), gaps_of(array, image, grid, parts)
+    parts = parts_of(array, case.labels)
+    marks, gaps = marks_of(parts, case.grid), gaps_of(array, case.image, case.grid, parts)
     close_ups: dict[str, tuple[Slice, ...]] = {}
     place = _first_island(marks)
     if place is not None:
-        close_ups["island"] = (at_voxel(image, array, grid, labels, placed, place),)
+        close_ups["island"] = (at_voxel(case, place),)
     if gaps:
-        close_ups["unlabelled_slices"] = at_gap(image, array, grid, labels, placed, gaps[0])
-    return replace(report, marks=marks, gaps=gaps, reach=reach_of(array, grid), close_ups=close_ups)
+        close_ups["unlabelled_slices"] = at_gap(case, gaps[0])
+    return replace(
+        report,
+        marks={name: _mark_in_file(mark, case) for name, mark in marks.items()},
+        gaps=tuple(_gap_in_file(gap, case) for gap in gaps),
+        reach=reach_of(array, case.grid),
+        close_ups=close_ups,
+    )
+
+
+def _mark_in_file(mark: Mark, case: Upright) -> Mark:
+    return replace(mark, islands=tuple(replace(each, voxel=case.in_file(each.voxel)) for each in mark.islands))
+
+
+def _gap_in_file(gap: Gap, case: Upright) -> Gap:
+    first, last = sorted(case.number(gap.axis, index) for index in (gap.first, gap.last))
+    return replace(gap, axis=case.turn.order[gap.axis], first=first, last=last)
 
 
 def _labels_for(label_map: LabelMap | None, values: tuple[int, ...], ignore: int | None) -> Labels:

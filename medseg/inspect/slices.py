@@ -4,18 +4,19 @@ Volumes come in canonical (RAS) order and are hung as radiologists do it; pictur
 are. The module makes values; what they look like on a page is `pictures`' affair.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.core.geometry import Geometry, Voxels
+from medseg.core.geometry import Geometry, Reorientation, Voxels
 from medseg.core.labels import Labels
 from medseg.core.views import PLANES, edges_of, hung, plane_of
 from medseg.inspect.report import Gap, Slice
 from medseg.inspect.shapes import slice_axis
 
-__all__ = ["at_gap", "at_voxel", "glance"]
+__all__ = ["Upright", "at_gap", "at_voxel", "glance"]
 
 LARGEST_SIDE = 160
 """Pixels that are kept along a side; a case keeps a few of these pictures, and there may be thousands of cases."""
@@ -29,44 +30,58 @@ CLOSE_UP_VOXELS = 48
 _SHOWN_PERCENTILES = (1.0, 99.5)
 
 
-def glance(
-    image: NDArray[Any], array: NDArray[np.integer] | None, grid: Geometry, labels: Labels, placed: bool
-) -> Slice:
-    """The slice with most labels, along the axis of the slices; the middle one where there are no labels.
+@dataclass(frozen=True, eq=False)
+class Upright:
+    """A case as it is looked at: all arrays in canonical order.
 
-    Args:
+    Attributes:
         image: One channel (i, j, k).
         array: The label map, or None.
         grid: Of both.
         labels: What the values mean.
         placed: Whether the grid lies in space: else there are no letters at the edges.
+        turn: How the file's arrays were turned: slices are numbered as in the file.
     """
-    axis = _shown_axis(grid)
-    index = grid.shape[axis] // 2
-    if array is not None and array.any():
-        index = int(np.count_nonzero(array, axis=tuple(a for a in range(3) if a != axis)).argmax())
-    return _slice(image, array, grid, labels, placed, axis, index)
+
+    image: NDArray[Any]
+    array: NDArray[np.integer] | None
+    grid: Geometry
+    labels: Labels
+    placed: bool
+    turn: Reorientation
+
+    def in_file(self, voxel: Voxels) -> Voxels:
+        """A voxel by its index in the file."""
+        return self.turn.source_of(voxel, self.grid.shape)
+
+    def number(self, axis: int, index: int) -> int:
+        """A slice by its number in the file, counted from 0."""
+        return self.grid.shape[axis] - 1 - index if self.turn.flips[axis] else index
 
 
-def at_voxel(
-    image: NDArray[Any], array: NDArray[np.integer], grid: Geometry, labels: Labels, placed: bool, voxel: Voxels
-) -> Slice:
+def glance(case: Upright) -> Slice:
+    """The slice with most labels, along the axis of the slices; the middle one where there are no labels."""
+    axis = _shown_axis(case.grid)
+    index = case.grid.shape[axis] // 2
+    if case.array is not None and case.array.any():
+        index = int(np.count_nonzero(case.array, axis=tuple(a for a in range(3) if a != axis)).argmax())
+    return _slice(case, axis, index)
+
+
+def at_voxel(case: Upright, voxel: Voxels) -> Slice:
     """The surroundings of a voxel in its slice, with a ring around it."""
-    axis = _shown_axis(grid)
-    box = _around(grid, axis, list(voxel), list(voxel))
-    return _slice(image, array, grid, labels, placed, axis, voxel[axis], box, voxel)
+    axis = _shown_axis(case.grid)
+    return _slice(case, axis, voxel[axis], _around(case.grid, axis, list(voxel), list(voxel)), voxel)
 
 
-def at_gap(
-    image: NDArray[Any], array: NDArray[np.integer], grid: Geometry, labels: Labels, placed: bool, gap: Gap
-) -> tuple[Slice, Slice]:
+def at_gap(case: Upright, gap: Gap) -> tuple[Slice, Slice]:
     """The last labelled slice beside a run of slices without labels, and the first of the run, around the label."""
     last, first = (gap.last + 1, gap.last) if gap.first == 0 else (gap.first - 1, gap.first)
-    where = [np.flatnonzero(plane_of(array, gap.axis, last).any(axis=other)) for other in (1, 0)]
+    plane = None if case.array is None else plane_of(case.array, gap.axis, last)
+    where = [np.flatnonzero(plane.any(axis=other)) if plane is not None else np.zeros(0) for other in (1, 0)]
     start, stop = ([int(side[end]) if side.size else 0 for side in where] for end in (0, -1))
-    box = _around(grid, gap.axis, _with(start, gap.axis), _with(stop, gap.axis))
-    there, here = (_slice(image, array, grid, labels, placed, gap.axis, index, box) for index in (last, first))
-    return there, here
+    box = _around(case.grid, gap.axis, _with(start, gap.axis), _with(stop, gap.axis))
+    return _slice(case, gap.axis, last, box), _slice(case, gap.axis, first, box)
 
 
 def _with(inplane: list[int], axis: int) -> list[int]:
@@ -92,27 +107,24 @@ def _shown_axis(grid: Geometry) -> int:
 
 
 def _slice(
-    image: NDArray[Any],
-    array: NDArray[np.integer] | None,
-    grid: Geometry,
-    labels: Labels,
-    placed: bool,
+    case: Upright,
     axis: int,
     index: int,
     box: tuple[slice, ...] = (slice(None),) * 3,
     ring: Voxels | None = None,
 ) -> Slice:
     """Slice `index` along an axis, less what lies outside of `box` in its plane."""
+    grid, labels, placed = case.grid, case.labels, case.placed
     across, along = (a for a in range(3) if a != axis)
     where = (box[across], box[along])
-    plane = plane_of(image, axis, index)[where]
-    numbers = _numbers(None if array is None else plane_of(array, axis, index)[where], labels, plane.shape)
+    plane = plane_of(case.image, axis, index)[where]
+    numbers = _numbers(None if case.array is None else plane_of(case.array, axis, index)[where], labels, plane.shape)
     step = -(-max(plane.shape) // LARGEST_SIDE)
     marked = np.zeros(plane.shape, np.bool_)
     if ring is not None:
         marked[ring[across] - (where[0].start or 0), ring[along] - (where[1].start or 0)] = True
     n_slices = grid.shape[axis]
-    counted = f"slice {index} of 0…{n_slices - 1}" if n_slices > 1 else ""
+    counted = f"slice {case.number(axis, index)} of 0…{n_slices - 1}" if n_slices > 1 else ""
     is_picture = not placed and n_slices == 1
     grey, numbers, marked = (
         np.ascontiguousarray(each.T if is_picture else hung(each))

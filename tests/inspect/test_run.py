@@ -1,0 +1,394 @@
+"""Each defect is found in the case that has it, and nothing else; one bad case never stops the others."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import medseg
+from medseg.config.schema import DataConfig
+from medseg.core.errors import UsageError
+from medseg.core.events import CaseRead
+from medseg.core.geometry import Geometry
+from medseg.inspect import Finding, Inspection, InspectOptions, run
+from tests.inspect.sets import GRID, LABELS, case_name, declare, image_of, labels_of, make_set, only, write_case
+
+VICTIM = 4
+NAME = case_name(VICTIM)
+
+
+def kinds(inspection, severity=None):
+    return {finding.kind for finding in inspection.findings if severity in (None, finding.severity)}
+
+
+def the(inspection, kind):
+    (finding,) = (finding for finding in inspection.findings if finding.kind == kind)
+    return finding
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    return make_set(tmp_path_factory.mktemp("clean"))
+
+
+@pytest.fixture
+def data(clean, tmp_path):
+    return shutil.copytree(clean, tmp_path / "data")
+
+
+def test_nothing_is_found_in_a_clean_set(clean):
+    inspection = medseg.inspect(clean)
+    assert inspection.findings == ()
+    assert inspection.is_clean
+    assert inspection.verdict == "Nothing found in 10 cases."
+    assert inspection.layout == "nnunet"
+    assert [report.case for report in inspection.reports] == [case_name(n) for n in range(10)]
+    assert "10 cases: 10 with a label map." in inspection.words
+
+
+def test_the_fingerprint_is_the_one_of_training(clean):
+    from medseg.data import measure, open_dataset
+    from medseg.io import ReadOptions
+
+    work = measure(open_dataset(clean, DataConfig()), ReadOptions())
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            measured = end.value
+            break
+    assert medseg.inspect(clean).fingerprint == measured.fingerprint
+
+
+def test_processes_find_the_same_as_one(data):
+    path = data / "imagesTr" / f"{NAME}_0000.nii.gz"
+    path.write_bytes(path.read_bytes()[:2000])
+    for number in range(10, 16):  # enough cases that processes are worth it
+        labels = labels_of(number)
+        write_case(data, number, image_of(labels, number), labels)
+    one, two = (medseg.inspect(data, InspectOptions(jobs=jobs)).to_json() for jobs in (1, 2))
+    assert one == two
+
+
+def test_every_case_is_told_as_it_is_read(clean):
+    *events, inspection = run(clean)
+    assert [(event.done, event.total, event.phase) for event in events] == [(n, 10, "inspecting") for n in range(1, 11)]
+    assert all(isinstance(event, CaseRead) for event in events)
+    assert isinstance(inspection, Inspection)
+
+
+def test_all_that_is_wrong_is_said_at_once(data):
+    cut, empty, text = (data / "imagesTr" / f"{case_name(n)}_0000.nii.gz" for n in (0, 1, 2))
+    cut.write_bytes(cut.read_bytes()[:3000])
+    empty.write_bytes(b"")
+    text.write_text("hello")
+    (data / "labelsTr" / f"{case_name(3)}.nii.gz").unlink()
+    shutil.copy(data / "labelsTr" / f"{NAME}.nii.gz", data / "labelsTr" / "orphan.nii.gz")
+    inspection = medseg.inspect(data)
+    wrong = {finding.case: finding.kind for finding in inspection.findings if finding.severity == "error"}
+    assert wrong == {
+        case_name(0): "unreadable",
+        case_name(1): "unreadable",
+        case_name(2): "unreadable",
+        "orphan": "incomplete",
+    }
+    assert not inspection.is_clean
+    assert inspection.fingerprint is not None
+    assert inspection.fingerprint.n_cases == 6
+    roles = {report.case: report.role for report in inspection.reports}
+    assert roles[case_name(3)] == "unlabelled"
+
+
+def test_the_grid_and_the_values_of_one_label_map_are_both_told(tmp_path):
+    @only(VICTIM)
+    def edit(image, labels):
+        labels[0, 0, 0] = 9
+        return image, labels, {"label_grid": Geometry.from_spacing(GRID.shape, (1.5, 1.5, 3.0), (5, 5, 5))}
+
+    inspection = medseg.inspect(make_set(tmp_path / "data", 6, edit))
+    assert kinds(inspection, "error") == {"other_grid", "unknown_labels"}
+    assert {finding.case for finding in inspection.findings} == {NAME}
+    assert "9 (1 voxels)" in the(inspection, "unknown_labels").text
+    assert "apart at a corner" in the(inspection, "other_grid").text
+
+
+def test_labels_that_were_interpolated_are_no_label_map(data):
+    path = data / "labelsTr" / f"{NAME}.nii.gz"
+    image = nib.load(path)
+    array = np.asarray(image.dataobj).astype(np.float32)
+    array[8, 12, 10] = 0.4
+    nib.save(nib.Nifti1Image(array, image.affine), path)
+    finding = the(medseg.inspect(data), "not_a_label_map")
+    assert (finding.severity, finding.case) == ("error", NAME)
+    assert "nearest neighbour" in finding.text
+
+
+def test_labels_stored_as_floats_are_a_note(data):
+    path = data / "labelsTr" / f"{NAME}.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj).astype(np.float32), image.affine), path)
+    finding = the(medseg.inspect(data), "label_types")
+    assert (finding.severity, finding.cases) == ("note", (NAME,))
+
+
+def test_nan_and_another_type_are_told(data):
+    path = data / "imagesTr" / f"{NAME}_0000.nii.gz"
+    image = nib.load(path)
+    array = np.asarray(image.dataobj).astype(np.float32)
+    array[3, 3, 3] = np.nan
+    nib.save(nib.Nifti1Image(array, image.affine), path)
+    inspection = medseg.inspect(data)
+    assert (the(inspection, "not_finite").severity, the(inspection, "not_finite").case) == ("warning", NAME)
+    assert the(inspection, "types").cases == (NAME,)
+    assert kinds(inspection) == {"not_finite", "types"}
+
+
+def test_a_blank_image_is_told(tmp_path):
+    edit = only(VICTIM)(lambda image, labels: (np.zeros_like(image), labels))
+    assert the(medseg.inspect(make_set(tmp_path / "data", 6, edit)), "blank").case == NAME
+
+
+def test_slices_without_labels_in_between_are_found(tmp_path):
+    @only(VICTIM)
+    def edit(image, labels):
+        labels[:, :, 8:11] = 0
+        return image, labels
+
+    finding = the(medseg.inspect(make_set(tmp_path / "data", 10, edit)), "unlabelled_slices")
+    assert finding.case == NAME
+    assert finding.text.startswith("Slices 8…10 of 0…19 have no label")
+
+
+def test_labels_that_stop_while_the_object_goes_on_are_found(tmp_path):
+    @only(VICTIM)
+    def edit(image, labels):
+        labels[:, :, 15:] = 0
+        return image, labels
+
+    finding = the(medseg.inspect(make_set(tmp_path / "data", 10, edit)), "unlabelled_slices")
+    assert finding.case == NAME
+    assert finding.text.startswith("Slices 15…19 of 0…19 have no label")
+    assert "In 9 of 9 other cases labels reach the upper end" in finding.text
+
+
+def test_slices_and_voxels_are_counted_as_in_the_file(tmp_path):
+    """The scan is turned (LPI) and so are its labels: the same defect has other indices."""
+    turned = Geometry(GRID.shape, np.diag((-1.5, -1.5, -3.0, 1.0)))
+
+    @only(VICTIM)
+    def edit(image, labels):
+        labels[:, :, 15:] = 0
+        labels[2, 20, 3] = 1
+        return image[::-1, ::-1, ::-1].copy(), labels[::-1, ::-1, ::-1].copy(), {"grid": turned}
+
+    inspection = medseg.inspect(make_set(tmp_path / "data", 10, edit))
+    assert "Slices 0…4 of 0…19" in the(inspection, "unlabelled_slices").text
+    assert str((31 - 2, 23 - 20, 19 - 3)) in the(inspection, "island").text
+    assert kinds(inspection) == {"unlabelled_slices", "island", "placement"}
+
+
+def test_a_stray_voxel_is_found_with_its_place(tmp_path):
+    @only(VICTIM)
+    def edit(image, labels):
+        labels[30, 20, 17] = 1
+        return image, labels
+
+    finding = the(medseg.inspect(make_set(tmp_path / "data", 10, edit)), "island")
+    assert (finding.case, finding.severity) == (NAME, "warning")
+    assert "1 voxel " in finding.text
+    assert "(30, 20, 17)" in finding.text
+
+
+def test_what_all_cases_have_is_one_note(tmp_path):
+    def edit(number, image, labels):
+        labels[30, 20, 17] = 1
+        return image, labels, {}
+
+    finding = the(medseg.inspect(make_set(tmp_path / "data", 10, edit)), "island")
+    assert (finding.severity, len(finding.cases)) == ("note", 10)
+
+
+def test_sides_swapped_in_one_case_are_an_error(tmp_path):
+    @only(VICTIM)
+    def edit(image, labels):
+        return image, np.array((0, 2, 1, 3), np.uint8)[labels]
+
+    finding = the(medseg.inspect(make_set(tmp_path / "data", 6, edit)), "swapped_sides")
+    assert (finding.severity, finding.case) == ("error", NAME)
+    assert "5 other cases" in finding.text
+
+
+def test_sides_mirrored_in_all_cases_are_a_warning(tmp_path):
+    def edit(number, image, labels):
+        return image, np.array((0, 2, 1, 3), np.uint8)[labels], {}
+
+    inspection = medseg.inspect(make_set(tmp_path / "data", 6, edit))
+    assert (the(inspection, "mirrored_sides").severity, len(the(inspection, "mirrored_sides").cases)) == ("warning", 6)
+    assert inspection.is_clean
+
+
+def test_an_empty_map_a_missing_label_and_a_large_one_are_told(tmp_path):
+    def edit(number, image, labels):
+        if number == 1:
+            labels[:] = 0
+        if number == 2:
+            labels[labels == 1] = 0
+        if number == 3:
+            labels[12:20, :, :] = 3
+        return image, labels, {}
+
+    inspection = medseg.inspect(make_set(tmp_path / "data", 12, edit))
+    assert the(inspection, "empty").cases == (case_name(1),)
+    assert the(inspection, "absent_label").cases == (case_name(2),)
+    assert "kidney left is in 10 of 11 cases" in the(inspection, "absent_label").text
+    assert (case_name(3), "warning") in {(f.case, f.severity) for f in inspection.findings if f.kind == "volume"}
+
+
+def test_an_outlying_scale_spacing_and_size_are_found(tmp_path):
+    def edit(number, image, labels):
+        if number == 1:
+            return (image.astype(np.int32) * 6).astype(np.int16), labels, {}
+        if number == 2:
+            return image, labels, {"grid": Geometry.from_spacing(GRID.shape, (1.5, 1.5, 9.0))}
+        return image, labels, {}
+
+    inspection = medseg.inspect(make_set(tmp_path / "data", 12, edit))
+    assert the(inspection, "intensity").case == case_name(1)
+    assert the(inspection, "spacing").case == case_name(2)
+    assert the(inspection, "size").case == case_name(2)
+
+
+def test_scales_that_differ_wildly_are_one_finding(tmp_path):
+    def edit(number, image, labels):
+        return image.astype(np.float32) * (1 if number % 3 else 1000), labels, {}
+
+    inspection = medseg.inspect(make_set(tmp_path / "data", 9, edit))
+    finding = the(inspection, "intensity_scales")
+    assert finding.severity == "warning"
+    assert finding.cases == tuple(case_name(n) for n in (0, 3, 6))
+    assert "intensity" not in kinds(inspection)
+
+
+def test_one_image_twice_is_found_whatever_type_and_axes_it_is_stored_in(tmp_path):
+    flipped = Geometry(GRID.shape, GRID.flip(0).affine)
+
+    @only(VICTIM)
+    def edit(image, labels):
+        labels = labels_of(0)
+        return image_of(labels, 0).astype(np.float32)[::-1].copy(), labels[::-1].copy(), {"grid": flipped}
+
+    finding = the(medseg.inspect(make_set(tmp_path / "data", 6, edit)), "duplicate")
+    assert finding.cases == (case_name(0), NAME)
+    assert "the same label map" in finding.text
+
+
+def test_an_altered_copy_is_found(tmp_path):
+    @only(VICTIM)
+    def edit(image, labels):
+        labels = labels_of(0)
+        noise = np.random.default_rng(0).normal(0, 30, image.shape)
+        return (image_of(labels, 0) * 0.5 + 70 + noise).astype(np.int16), labels
+
+    finding = the(medseg.inspect(make_set(tmp_path / "data", 10, edit)), "near_duplicate")
+    assert (finding.cases, finding.severity) == ((case_name(0), NAME), "warning")
+
+
+def test_a_test_image_that_is_trained_on_is_an_error(data):
+    write_case(data, 77, image_of(labels_of(VICTIM), VICTIM), None, folder="Ts")
+    finding = the(medseg.inspect(data), "two_splits")
+    assert (finding.severity, finding.cases) == ("error", (NAME, case_name(77)))
+
+
+def test_names_that_share_a_beginning_hint_at_patients(tmp_path):
+    for number in range(6):
+        labels = labels_of(number)
+        write_case(tmp_path, number, image_of(labels, number), labels)
+        for folder, suffix in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+            old = tmp_path / folder / f"{case_name(number)}{suffix}"
+            old.rename(tmp_path / folder / f"pat{number // 2}_visit{number % 2}{suffix}")
+    declare(tmp_path)
+    finding = the(medseg.inspect(tmp_path), "groups")
+    assert "--set 'data.group=^(pat[0-9]+)'" in finding.remedy
+    grouped = medseg.inspect(tmp_path, InspectOptions(DataConfig(group="^(pat[0-9]+)")))
+    assert "groups" not in kinds(grouped)
+
+
+def test_gaps_in_label_values_are_a_note(tmp_path):
+    edit = only(-1)(None)
+    root = make_set(tmp_path / "data", 5, edit)
+    declare(root, {**{name: value for name, value in LABELS.items() if value != 2}, "kidney right": 4})
+    for path in (root / "labelsTr").iterdir():
+        image = nib.load(path)
+        array = np.asarray(image.dataobj)
+        nib.save(nib.Nifti1Image(np.where(array == 2, 4, array).astype(np.uint8), image.affine), path)
+    assert "2 is no label" in the(medseg.inspect(root), "value_gaps").text
+
+
+def test_scans_without_labels_are_looked_at_too(clean, tmp_path):
+    shutil.copytree(clean / "imagesTr", tmp_path / "scans")
+    path = tmp_path / "scans" / f"{NAME}_0000.nii.gz"
+    path.write_bytes(path.read_bytes()[:2000])
+    inspection = medseg.inspect(tmp_path / "scans")
+    assert inspection.layout == "scans"
+    assert inspection.fingerprint is None
+    assert {(finding.kind, finding.case) for finding in inspection.findings} == {("unreadable", NAME)}
+
+
+def test_a_single_scan_is_looked_at(clean):
+    inspection = medseg.inspect(clean / "imagesTr" / f"{NAME}_0000.nii.gz")
+    assert (inspection.layout, len(inspection.reports)) == ("scans", 1)
+    assert inspection.findings == ()
+
+
+@pytest.mark.parametrize("name", ["empty", "text.txt"])
+def test_what_cannot_be_opened_is_the_one_finding(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("hello")
+    inspection = medseg.inspect(tmp_path / name)
+    assert [(finding.kind, finding.severity) for finding in inspection.findings] == [("layout", "error")]
+    assert str(tmp_path) not in inspection.findings[0].text
+
+
+def test_a_path_that_does_not_exist_is_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        medseg.inspect(tmp_path / "nowhere")
+
+
+def test_a_defect_of_ours_is_one_failed_case(clean, monkeypatch):
+    from medseg.inspect import reading
+
+    measure = reading.measure_case
+
+    def failing(case, *arguments):
+        if case == NAME:
+            raise ZeroDivisionError("division by zero")
+        return measure(case, *arguments)
+
+    monkeypatch.setattr(reading, "measure_case", failing)
+    inspection = medseg.inspect(clean)
+    assert [(finding.kind, finding.case) for finding in inspection.findings] == [("defect", NAME)]
+    assert "division by zero" in next(report.trace for report in inspection.reports if report.case == NAME)
+
+
+def test_no_path_of_the_machine_gets_into_json_or_page(data):
+    path = data / "imagesTr" / f"{NAME}_0000.nii.gz"
+    path.write_bytes(path.read_bytes()[:2000])
+    inspection = medseg.inspect(data)
+    text = json.dumps(inspection.to_json(), allow_nan=False) + inspection.to_html()
+    assert f"imagesTr/{path.name}" in text
+    assert str(data) not in text
+    assert data.parent.name not in text
+
+
+def test_findings_are_values_that_programs_can_read():
+    finding = Finding("island", "warning", "One voxel lies apart.", "Remove it.", ("a",))
+    assert finding.to_json() == {
+        "case": "a",
+        "cases": ["a"],
+        "kind": "island",
+        "severity": "warning",
+        "text": "One voxel lies apart.",
+        "remedy": "Remove it.",
+    }
