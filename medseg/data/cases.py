@@ -129,5 +129,10 @@ def _by_name(label_map: LabelMap, own: Labels, labels: Labels, case: str) -> tup
             "no name agrees. Declare the names that the files have."
         )
     array = translated(label_map.array, own, labels, drop_others=True)
-    notes = (f"Structures that the data set does not declare are left out: {listed(others)}.",) if others else ()
-    return LabelMap(array, label_map.geometry, labels, label_map.meta), notes
+    absent = [name for name in labels.names if folded(name) not in {folded(each) for each in own.names}]
+    notes: list[str] = []
+    if others:
+        notes.append(f"Structures that the data set does not declare are left out: {listed(others)}.")
+    if absent:
+        notes.append(f"The label map names no {listed(absent)}; it counts as absent.")
+    return LabelMap(array, label_map.geometry, labels, label_map.meta), tuple(notes)
