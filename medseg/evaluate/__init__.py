@@ -11,7 +11,8 @@ from types import ModuleType
 from medseg.core.labels import Labels
 from medseg.evaluate._run import Judged, evaluate, run, run_pairs
 from medseg.evaluate.catalogue import DEFAULT_METRICS, METRICS, Metric, metric_of
-from medseg.evaluate.compare import Comparison, Contest, Run, compare, run_comparison
+from medseg.evaluate.compare import Run, compare, run_comparison
+from medseg.evaluate.contests import Comparison, Contest
 from medseg.evaluate.evaluation import Evaluation, Failure, check, parse_thresholds
 from medseg.evaluate.options import EvaluateOptions, parse_labels, parse_tolerances
 from medseg.evaluate.pairs import Pair, find_label_maps, match, read_table

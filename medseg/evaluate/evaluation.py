@@ -12,21 +12,19 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medseg._version import __version__
 from medseg.core.errors import UsageError
 from medseg.core.labels import Labels
 from medseg.evaluate.catalogue import METRICS, Metric, metric_of
+from medseg.evaluate.contests import Comparison
 from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.score import Facts, Row, rows_of
 from medseg.evaluate.summary import Figure, Summary, summarise
 from medseg.io.files import write_json, write_text
 from medseg.metrics import describe
 from medseg.metrics.comparison import BlandAltman, bland_altman
-
-if TYPE_CHECKING:
-    from medseg.evaluate.compare import Comparison
 
 __all__ = ["SCHEMA", "Evaluation", "Failure", "check", "parse_thresholds"]
 
@@ -61,7 +59,7 @@ class Evaluation:
     labels: Labels
     options: EvaluateOptions
     warnings: tuple[str, ...] = ()
-    comparison: "Comparison | None" = None
+    comparison: Comparison | None = None
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from medseg.core.errors import UsageError
 from medseg.evaluate.catalogue import metric_of
-from medseg.evaluate.compare import Comparison
+from medseg.evaluate.contests import Comparison
 from medseg.evaluate.evaluation import Evaluation
 from medseg.evaluate.score import STATUSES
 

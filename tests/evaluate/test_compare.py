@@ -10,7 +10,8 @@ from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
 from medseg.evaluate import EvaluateOptions, Evaluation, compare, evaluate, run_comparison, tables
-from medseg.evaluate.compare import MEAN, read_run, run_of
+from medseg.evaluate.compare import read_run, run_of
+from medseg.evaluate.contests import MEAN
 from medseg.io import write
 
 GRID = Geometry.from_spacing((12, 10, 8), (1, 1, 2))
