@@ -5,11 +5,12 @@ Names in an archive are words here and nothing else: one with `..` or a leading 
 declares to hold is judged before a byte is unpacked; more than it declares is never read. The module knows no DICOM.
 """
 
+import struct
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-from zipfile import BadZipFile, LargeZipFile, ZipFile, ZipInfo, is_zipfile
+from zipfile import BadZipFile, LargeZipFile, ZipExtFile, ZipFile, ZipInfo, is_zipfile
 from zlib import error as DeflateError  # noqa: N812  its own name says nothing
 
 from medseg.core.errors import InputError
@@ -22,6 +23,9 @@ _ALWAYS_ALLOWED_BYTES = 1 << 30
 
 _ENCRYPTED = 0x1
 """The bit of a member's flags that says so."""
+
+_LOCAL_HEADER, _LOCAL_MARK = struct.Struct("<4s22xHH"), b"PK\3\4"
+"""What stands before a member: a mark, what the table of contents says too, and the lengths of its name and extras."""
 
 _UNREADABLE = (BadZipFile, LargeZipFile, DeflateError, NotImplementedError, RuntimeError, EOFError, ValueError)
 """What `zipfile` raises on damage, encryption and methods of compression that it does not know."""
@@ -78,10 +82,23 @@ def _unpacked(archive: Path, path: Path, n: int) -> bytes:
     if info.flag_bits & _ENCRYPTED:
         raise InputError(f"{path} is encrypted; unpack {archive.name} with its password and give the folder.")
     try:
-        with ZipFile(archive) as file, file.open(info) as member:
+        with archive.open("rb") as file, _member(file, info) as member:
             return member.read(n)
     except _UNREADABLE as error:
         raise InputError(f"{path} cannot be unpacked: {archive.name} is damaged. Copy it again.") from error
+
+
+def _member(file: BinaryIO, info: ZipInfo) -> ZipExtFile:
+    """A member, found by the table of contents that was read before: reading that anew for each is quadratic."""
+    file.seek(info.header_offset)
+    start = file.read(_LOCAL_HEADER.size)
+    if len(start) < _LOCAL_HEADER.size:
+        raise BadZipFile("the archive ends before the member")
+    mark, n_name, n_extra = _LOCAL_HEADER.unpack(start)
+    if mark != _LOCAL_MARK:
+        raise BadZipFile("there is no member where the table says")
+    file.seek(n_name + n_extra, 1)
+    return ZipExtFile(file, "r", info)
 
 
 def _contents(archive: Path) -> dict[Path, ZipInfo]:

@@ -190,7 +190,11 @@ def _several_in_series(stacks: Sequence[Stack], path: Path) -> str:
     differing = [key for key, found in values.items() if len(set(found)) > 1]
     largest = max(stacks, key=lambda stack: len(stack.files))
     is_turned = {"ImageOrientationPatient"} <= set(differing) <= {"ImageOrientationPatient", "StackID", "ImageType"}
-    what = "orientations of slices" if is_turned else f"different stacks (they differ in {', '.join(differing)})"
+    what = (
+        "orientations of slices"
+        if is_turned
+        else f"different stacks (they differ in {', '.join(differing) or 'their folders'})"
+    )
     sizes = few([str(len(stack.files)) for stack in stacks], _FEW)
     holds = f"Series {stacks[0].number} in {path} holds {len(stacks)} {what}, of {sizes} images"
     if len(largest.files) == 1:
@@ -236,9 +240,12 @@ def _image_type(file: Frame) -> list[str]:
 def _marks(file: Frame) -> _Marks:
     """What must be equal and what must be close for two images to belong together.
 
-    Of ImageType the first two words count: the others are vendors', or tell the volumes of a 4-D series apart.
+    Of ImageType the first two words count: the others are vendors', or tell the volumes of a 4-D series apart. Files
+    that do not say which series they are of belong together if they lie together.
     """
-    equal = (*(text(file.header, key) for key in _SAME_TEXT), *_image_type(file)[:2])
+    texts = tuple(text(file.header, key) for key in _SAME_TEXT)
+    folder = "" if text(file.header, "SeriesInstanceUID") else str(file.path.parent)
+    equal = (*texts, folder, *_image_type(file)[:2])
     return equal, tuple(numbers(file.header, key, n) for key, n, _ in _SAME_NUMBERS)
 
 
