@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medseg.core.errors import InputError
 from medseg.io.dicom.entries import Catalogue, SeriesEntry
-from medseg.io.dicom.find import Frame, look, text
+from medseg.io.dicom.find import Frame, look, silently, text
 from medseg.io.dicom.frames import split
 from medseg.io.dicom.group import stacks_of
 from medseg.io.dicom.objects import is_label, object_entry, patient_of
@@ -21,6 +21,7 @@ from medseg.io.options import ReadOptions
 __all__ = ["catalogue"]
 
 
+@silently()
 def catalogue(path: Path, options: ReadOptions) -> Catalogue:
     """All DICOM series and labels in a file, a folder at any depth, or a zip archive; there may be none."""
     found = look(path)

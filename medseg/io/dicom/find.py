@@ -28,7 +28,7 @@ from medseg.io.dicom.deflated import deflated_header, is_deflated
 from medseg.io.dicom.words import counted, few, left_aside
 from medseg.io.kinds import HEAD_BYTES, begins_as_dicom
 
-__all__ = ["DAMAGE", "Found", "Frame", "find_images", "look", "numbers", "quietly", "text"]
+__all__ = ["DAMAGE", "Found", "Frame", "find_images", "look", "numbers", "quietly", "silently", "text"]
 
 _NO_IMAGES = (
     *("Segmentation", "RT Structure Set", "RT Dose", "RT Plan", "RT Ion Plan", "Raw Data", "Encapsulated"),
@@ -47,6 +47,7 @@ DAMAGE = (
 _MARK = b"DICM"
 _LOGGER = logging.getLogger("pydicom")
 
+_SHORT_BYTES = 2
 _ASCII = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
 """Value representations that hold text of the basic character set alone."""
 
@@ -164,9 +165,13 @@ def text(header: Dataset, keyword: str) -> str:
         return ""
     if raw is None:
         return ""
-    if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and _kind_of_value(tag, raw.VR) in _ASCII:
-        # pydicom converts and checks each value when first asked for it: a third of the time that a series takes.
-        return "\\".join(part.strip(" \0") for part in raw.value.decode("latin-1").split("\\"))
+    # pydicom converts and checks each value when first asked for it: a third of the time that a series takes.
+    if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
+        kind = _kind_of_value(tag, raw.VR)
+        if kind in _ASCII:
+            return "\\".join(part.strip(" \0") for part in raw.value.decode("latin-1").split("\\"))
+        if kind == "US" and len(raw.value) == _SHORT_BYTES:
+            return str(int.from_bytes(raw.value, "little" if raw.is_little_endian else "big"))
     return _converted_text(header, keyword)
 
 
@@ -205,22 +210,30 @@ def numbers(header: Dataset, keyword: str, n: int = 1) -> tuple[float, ...] | No
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Pydicom warns of every oddity that it overlooks, and logs its value; what matters here is checked here.
-
-    It also raises OSError of its own where a sequence breaks off, without a number of the system's: that is damage.
-    """
+def silently() -> Iterator[None]:
+    """Pydicom warns of every oddity that it overlooks, and logs its value; what matters here is checked here."""
     was_disabled, _LOGGER.disabled = _LOGGER.disabled, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except OSError as error:
-        if error.errno is None:
-            raise EOFError(*error.args) from error
-        raise
     finally:
         _LOGGER.disabled = was_disabled
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """`silently`, and with damage as `DAMAGE`.
+
+    Where a sequence breaks off pydicom raises an OSError of its own, without a number of the system's.
+    """
+    with silently():
+        try:
+            yield
+        except OSError as error:
+            if error.errno is None:
+                raise EOFError(*error.args) from error
+            raise
 
 
 def _files_under(path: Path) -> Sequence[Path]:

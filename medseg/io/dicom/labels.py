@@ -9,7 +9,7 @@ from medseg.core.errors import InputError, OrphanError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap
 from medseg.io.dicom.entries import ObjectEntry
-from medseg.io.dicom.find import Frame, look
+from medseg.io.dicom.find import Frame, look, silently
 from medseg.io.dicom.objects import is_label, object_entry
 from medseg.io.dicom.onto import Target, target_of
 from medseg.io.dicom.rtstruct import read_rtstruct
@@ -19,6 +19,7 @@ from medseg.io.options import ReadOptions
 __all__ = ["is_label_object", "read_geometry", "read_labels"]
 
 
+@silently()
 def read_labels(path: Path, options: ReadOptions, image: Path | Geometry | None = None) -> LabelMap:
     """The structures of a SEG or RTSTRUCT, by name, on the grid of the images that it was drawn on.
 
@@ -37,12 +38,14 @@ def read_labels(path: Path, options: ReadOptions, image: Path | Geometry | None 
     return read_seg(file, target, options) if entry.kind == "seg" else read_rtstruct(file, target, options)
 
 
+@silently()
 def read_geometry(path: Path, options: ReadOptions) -> tuple[Geometry, int]:
     """The grid that a label would be read on, and 1; no voxels and no contours are read."""
     file = _label_in(path)
     return _target(file, object_entry(file), options, None).grid, 1
 
 
+@silently()
 def is_label_object(path: Path) -> bool:
     """Whether a path holds no image and exactly one SEG or RTSTRUCT."""
     found = look(path)

@@ -12,7 +12,7 @@ from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import Meta, Volume
 from medseg.io.dicom.assemble import assemble
-from medseg.io.dicom.find import Frame, find_images, text
+from medseg.io.dicom.find import Frame, find_images, silently, text
 from medseg.io.dicom.frames import split_all
 from medseg.io.dicom.group import Stack, choose_stack, of_series
 from medseg.io.dicom.pixels import check_grey
@@ -23,6 +23,7 @@ from medseg.io.options import ReadOptions
 __all__ = ["placed", "placed_series", "read", "read_geometry"]
 
 
+@silently()
 def read(path: Path, options: ReadOptions) -> Volume:
     """The volume of the one series in a folder, a file or an archive, one channel."""
     series = placed_series(path, options)
@@ -44,6 +45,7 @@ def _suv_factors(series: PlacedSeries, options: ReadOptions) -> tuple[tuple[floa
     return factors, (note,)
 
 
+@silently()
 def read_geometry(path: Path, options: ReadOptions) -> tuple[Geometry, int]:
     """Grid and number of channels (always 1); pixels are read only to tell copies of a slice."""
     return placed_series(path, options).grid, 1
