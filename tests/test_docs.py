@@ -10,11 +10,14 @@ import pytest
 from medseg.core.events import EpochEnded
 from medseg.data.fingerprint import CaseGrid, ChannelFacts, Fingerprint, LabelFacts
 from medseg.evaluate.score import STATUSES
+from medseg.inspect import Finding, Inspection
+from medseg.inspect.report import CaseReport
 from medseg.model.store import MODEL_SCHEMA, _Description
 from medseg.plan.plan import Plan, Schedule
 from medseg.predict.outputs import PREDICTIONS_SCHEMA, Record
 from medseg.transforms.preprocessing import Preprocessing
 
+INSPECTION = Inspection("msd", (), (Finding("blank", "warning", "x", "y"),), reports=(CaseReport("a", "labelled"),))
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
 
@@ -44,6 +47,9 @@ def keys(model):
         ("MODEL/model.json", "key", keys(_Description)),
         ("OUT/predictions.json", "key of a case", [field.name for field in fields(Record)]),
         ("metrics.csv", "status", STATUSES),
+        ("inspect.json", "key", [key for key in INSPECTION.to_json() if key != "schema"]),
+        ("inspect.json", "key of a finding", list(INSPECTION.findings[0].to_json())),
+        ("inspect.json", "key of an inspected case", list(INSPECTION.to_json()["cases"][0])),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
