@@ -52,7 +52,7 @@ def test_what_is_public_is_there():
 def test_the_verbs_are_those_of_the_contract(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    assert all(verb in out for verb in ("train", "predict", "evaluate", "sample"))
+    assert all(verb in out for verb in ("inspect", "train", "predict", "evaluate", "sample"))
 
 
 def test_version(capsys):
