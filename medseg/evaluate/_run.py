@@ -5,21 +5,18 @@ go to processes that are started afresh (spawn), a few at a time, and come back 
 pairs in work and not of the data set.
 """
 
-import multiprocessing
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 from medseg import io
-from medseg.core.errors import MachineError, MedsegError, UsageError
+from medseg.core.errors import MedsegError, UsageError
 from medseg.core.events import CaseFailed, CaseScored, Event, Warned
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded, union
 from medseg.core.volume import LabelMap
+from medseg.core.workers import side_by_side
 from medseg.data.dataset import listed, natural_key
 from medseg.evaluate.catalogue import CALIBRATION, DEFAULT_METRICS
 from medseg.evaluate.evaluation import Evaluation
@@ -217,32 +214,8 @@ def _measure_all(pairs: Sequence[Pair], labels: Labels | None, options: Evaluate
     """The facts of all pairs, as they get ready."""
     n_processes = max(1, min(options.jobs, len(pairs) // WORTH_A_PROCESS, _processes_in_memory(pairs, options)))
     in_memory = any(isinstance(side, LabelMap) for pair in pairs for side in (pair.predicted, pair.reference))
-    if n_processes == 1 or in_memory:
-        yield from (measure(pair, labels, options) for pair in pairs)
-        return
-    waiting = iter(pairs)
-    pool = ProcessPoolExecutor(n_processes, multiprocessing.get_context("spawn"), initializer=_leave_ctrl_c_to_parent)
-    try:
-        running: set[Future[Facts]] = set()
-        while True:
-            # Twice as many as processes, so that none is idle while results are taken.
-            for pair in islice(waiting, 2 * n_processes - len(running)):
-                running.add(pool.submit(measure, pair, labels, options))
-            if not running:
-                return
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    except BrokenProcessPool as error:
-        raise MachineError(
-            "A process that compared cases was ended by the system, most likely for lack of memory. "
-            f"Run again with fewer than {n_processes} jobs."
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _leave_ctrl_c_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    work = partial(measure, labels=labels, options=options)
+    yield from side_by_side(work, pairs, 1 if in_memory else n_processes, "compared cases")
 
 
 def _processes_in_memory(pairs: Sequence[Pair], options: EvaluateOptions) -> int:
