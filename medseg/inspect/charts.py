@@ -57,7 +57,7 @@ def chart_of(title: str, values: Sequence[float], cases: Sequence[str], standing
     if not pairs:
         return Chart(title, "No value.", "")
     low, middle, high = float(numbers.min()), float(np.median(numbers)), float(numbers.max())
-    if low == high:
+    if number(low) == number(high):  # for people; headers round in the seventh digit
         return Chart(title, f"{number(low)} in {'all ' if len(pairs) > 1 else ''}{_cases(len(pairs))}.", "")
     smallest, largest = (next(case for value, case in pairs if value == end) for end in (low, high))
     summary = f"From {number(low)} ({smallest}) to {number(high)} ({largest}), median {number(middle)}."

@@ -39,7 +39,8 @@ class Picture:
         height: Pixels on the screen.
         title: Which slice it is.
         alternative: What it shows, for who cannot see it.
-        legend: Names of the labels in it with their colours.
+        legend: Names of the labels in it with their colours, the first few.
+        more: How many labels the legend leaves out.
         edges: Letters at the left, right, upper and lower edge; empty where there is no patient.
     """
 
@@ -49,6 +50,7 @@ class Picture:
     title: str
     alternative: str
     legend: tuple[tuple[str, str], ...]
+    more: int
     edges: tuple[str, str, str, str]
 
 
@@ -66,6 +68,7 @@ def picture_of(shown: Slice, case: str) -> Picture:
         title=shown.title,
         alternative=f"{case}, {shown.title or 'picture'}: {outlined}.",
         legend=tuple((name, _colour(number)) for name, number in zip(names[:MOST_LEGEND], present, strict=False)),
+        more=max(0, len(names) - MOST_LEGEND),
         edges=shown.edges,
     )
 
