@@ -63,12 +63,12 @@ def command(
     found: list[Inspection] = []
     follow(_events(run(data, options), found), shared)
     inspection = found[0]
-    for path in out or []:
-        inspection.write(path)
     if shared.json:
         print(json.dumps({"event": "inspected", **inspection.to_json()}, ensure_ascii=False))
     else:
         _show(inspection, console(shared), shared)
+    for path in out or []:
+        inspection.write(path)
     if out and not shared.quiet:
         console(shared).print(f"Written: {' and '.join(map(str, out))}", markup=False)
     if shared.verbose > 1:

@@ -98,8 +98,9 @@ def _failed(job: Job, kind: Kind, text: str, remedy: str) -> CaseReport:
 
 def _finding(job: Job, kind: Kind, severity: Severity, text: str, remedy: str) -> Finding:
     # Sentences of a batch begin with the case, which a finding names anyway.
-    text = text.removeprefix(f"Case {job.case.id}: ").replace(f" of case {job.case.id}", "")
-    return Finding(kind, severity, text[:1].upper() + text[1:], remedy, (job.case.id,))
+    told = text.removeprefix(f"Case {job.case.id}: ")
+    told = told if told == text else told[:1].upper() + told[1:]
+    return Finding(kind, severity, told.replace(f" of case {job.case.id}", ""), remedy, (job.case.id,))
 
 
 def _inspected(job: Job) -> CaseReport:

@@ -26,7 +26,9 @@ LEAST_NEIGHBOURS = 0.1
 FEWEST = 10
 """Of fewer cases chance alone makes neighbours."""
 
-_KEEP = 'Keep them together with --set "data.group=…" (a pattern on the ids, a column of a table), or keep one of them.'
+_KEEP = (
+    'Keep one of them, or keep them in one fold: --set "data.group=…", by a pattern on the ids or a column of a table.'
+)
 
 
 def findings(context: Context) -> Iterator[Finding]:
@@ -106,8 +108,7 @@ def _same(cluster: Sequence[CaseReport], context: Context) -> Finding:
         text += ". Some are kept for testing and some are trained on: figures on them would be no test."
         return Finding("two_splits", "error", text, "Take them out of one of the two.", cases)
     text += f".{_fold_words(cases, context)}"
-    severity = "note" if len({context.group(case) for case in cases}) == 1 else "warning"
-    return Finding("duplicate", "note" if severity == "note" else "warning", text, f"Keep one of them. {_KEEP}", cases)
+    return Finding("duplicate", "note" if _together(context, *cases) else "warning", text, _KEEP, cases)
 
 
 def _nearly(reports: Sequence[CaseReport], pair: Pair, context: Context) -> Finding:

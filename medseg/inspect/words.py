@@ -83,7 +83,7 @@ def _labels(fingerprint: Fingerprint) -> Iterator[str]:
 
 
 def _label(label: LabelFacts, n_cases: int, placed: bool) -> str:
-    where = f"in {label.n_cases} of {n_cases} cases" if label.n_cases < n_cases else f"in all {n_cases} cases"
+    where = f"in {label.n_cases} of {n_cases} cases" if n_cases > 1 else "in the one case"
     name = label.name if label.name.lower().startswith("label") else f"Label {label.name}"
     if not label.n_cases:
         return f"{name[0].upper()}{name[1:]}: in no case."

@@ -162,7 +162,7 @@ def _rounded(stored: NDArray[np.generic], name: str, scaling: Scaling) -> tuple[
 
 def _not_whole(name: str, wrong: NDArray[np.floating], n_voxels: int) -> str:
     return (
-        f"{name} is not a label map: {100 * wrong.size / n_voxels:.2g} % of its voxels are not whole numbers "
+        f"{name} is not a label map: {100 * wrong.size / n_voxels:.3g} % of its voxels are not whole numbers "
         f"(e.g. {float(wrong.flat[0]):.6g}); it looks resampled with interpolation. "
         "Resample labels with nearest neighbour."
     )

@@ -392,3 +392,12 @@ def test_findings_are_values_that_programs_can_read():
         "text": "One voxel lies apart.",
         "remedy": "Remove it.",
     }
+
+
+def test_what_is_wrong_is_told_even_where_a_folder_has_a_short_name(data, monkeypatch):
+    monkeypatch.chdir(data.parent)
+    path = data / "labelsTr" / f"{NAME}.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + np.float32(0.5), image.affine), path)
+    finding = the(medseg.inspect("data"), "not_a_label_map")
+    assert finding.text.startswith(f"labelsTr/{path.name} is not a label map: 100 % of its voxels")
