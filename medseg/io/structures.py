@@ -1,7 +1,7 @@
 """One mask a structure → one label map: what TotalSegmentator, Slicer and many hospitals keep as a folder of files.
 
-Structures may overlap; what becomes of that is `--read overlaps=…`. Masks are read one after the other into one array of
-numbers, so that a hundred of them need the memory of two.
+Structures may overlap; what becomes of that is `--read overlaps=…`. Masks are read one after the other into one array
+of numbers, so that a hundred of them need the memory of two.
 """
 
 from collections.abc import Mapping
