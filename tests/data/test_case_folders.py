@@ -76,6 +76,7 @@ def test_totalsegmentators_folders_of_masks_become_named_labels(tmp_path):
         ("ct.nii.gz", "Segmentation.nii.gz"),
         ("volume.nrrd", "volume-label.nrrd"),
         ("T1.mha", "liverMask.mha"),
+        ("T1.nrrd", "T1.seg.nrrd"),
         ("{case}.nii.gz", "{case}_gt.nii.gz"),
         ("scan.png", "labels.png"),
     ],

@@ -18,7 +18,7 @@ from medseg.data.layouts import bids
 from medseg.data.layouts.ambiguity import Candidates, refuse_unclear
 from medseg.data.layouts.channels import channels_of_most, names_by_looking
 from medseg.data.layouts.declaration import DECLARATION
-from medseg.data.layouts.sources import label_source, looks_like_mask, without_mask_word
+from medseg.data.layouts.sources import is_mask, label_source, without_mask_word
 from medseg.data.scans import IMAGE_FOLDERS, LABEL_FOLDERS, stem_of
 
 __all__ = ["open_folder", "recognises"]
@@ -103,7 +103,7 @@ def _survey(folder: Path, root: Path, depth: int) -> Iterator[_Found]:
     entries.sort(key=lambda path: natural_key(path.name))
     files, folders = [e for e in entries if e.is_file()], [e for e in entries if e.is_dir()]
     scans = [path for path in files if io.kind_of(path) not in (None, "dicom")]
-    masks = [path for path in scans if looks_like_mask(stem_of(path))]
+    masks = [path for path in scans if is_mask(path)]
     images = [path for path in scans if path not in masks]
     mask_folders = [path for path in folders if path.name.lower() in LABEL_FOLDERS]
     sources = [source for source in map(label_source, mask_folders) if isinstance(source, Mapping)]

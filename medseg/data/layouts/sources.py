@@ -10,9 +10,9 @@ from pathlib import Path
 
 from medseg import io
 from medseg.data.dataset import LabelSource
-from medseg.data.scans import scans_in
+from medseg.data.scans import scans_in, stem_of
 
-__all__ = ["label_source", "looks_like_mask", "structure_names", "without_mask_word"]
+__all__ = ["is_mask", "label_source", "looks_like_mask", "structure_names", "without_mask_word"]
 
 _WORDS = (
     "seg|segs|segmentation|segmentations|label|labels|labelmap|mask|masks|dseg|gt|groundtruth|annotation|annotations"
@@ -21,6 +21,8 @@ _WORDS = (
 _MASK_SUFFIX = re.compile(rf"[-_. ]({_WORDS})$", re.IGNORECASE)
 _MASK_PREFIX = re.compile(rf"^({_WORDS})[-_. ]", re.IGNORECASE)
 _MASK_ALONE = re.compile(rf"^({_WORDS})$", re.IGNORECASE)
+
+_SEGMENTATION_SUFFIX = ".seg.nrrd"
 
 _BEGINS = ("seg", "label", "mask")
 _ENDS = ("seg", "segmentation", "label", "labels", "mask", "masks", "dseg", "labelmap")
@@ -53,6 +55,11 @@ def structure_names(stems: Sequence[str], *owners: str) -> tuple[str, ...]:
             names = [name[len(owner) + 1 :] for name in names]
     bare = [without_mask_word(name) for name in names]
     return tuple(bare if all(bare) and len(set(bare)) == len(bare) else names)
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file is a label map by its name: its suffix is Slicer's for segmentations, or a word of it says so."""
+    return path.name.lower().endswith(_SEGMENTATION_SUFFIX) or looks_like_mask(stem_of(path))
 
 
 def looks_like_mask(stem: str) -> bool:
