@@ -21,6 +21,7 @@ from medseg import io
 from medseg.core.errors import InputError
 from medseg.core.events import CaseFailed, CaseRead, Event, Warned
 from medseg.core.geometry import Voxels
+from medseg.core.given import as_given
 from medseg.core.labels import Labels, folded, translated, union
 from medseg.core.shear import straightening
 from medseg.core.volume import LabelMap, Volume
@@ -311,11 +312,12 @@ def _read_all(
         try:
             image, label_map, notes = _read(case, labels, dataset.channels, options)
         except InputError as error:
-            bad.append(BadCase(case.id, str(error), case.images))
-            yield CaseFailed(case.id, str(error), done, total)
+            reason = as_given(str(error), dataset.root)
+            bad.append(BadCase(case.id, reason, case.images))
+            yield CaseFailed(case.id, reason, done, total)
             continue
         facts.append(measure_case(case.id, image, label_map, ignore, n_samples, seed))
-        yield from (Warned(note, case.id) for note in notes if note not in said)
+        yield from (Warned(as_given(note, dataset.root), case.id) for note in notes if note not in said)
         said.update(notes)
         yield CaseRead(case.id, done, total, "checking")
     return facts, tuple(bad)

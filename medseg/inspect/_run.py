@@ -4,7 +4,6 @@
 come back from their processes as small reports, so memory is that of the cases in work.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from medseg import io
 from medseg.config.schema import DataConfig
 from medseg.core.errors import AmbiguousError, InputError, MedsegError
 from medseg.core.events import CaseRead, Event
+from medseg.core.given import as_given
 from medseg.core.labels import Labels
 from medseg.core.workers import side_by_side
 from medseg.data.dataset import Case, Dataset, natural_key
@@ -120,10 +120,10 @@ def _scans(root: Path, cases: tuple[Case, ...]) -> Dataset:
 
 def _refusal(error: InputError, root: Path) -> Finding:
     """What cannot be opened, as the one finding; where a table would settle it, the table is the remedy."""
-    text = _relative(str(error), root)
+    text = as_given(str(error), root)
     if isinstance(error, AmbiguousError):
-        remedy = f"Save this as cases.csv in the folder, corrected where needed:\n{_relative(error.table, root)}"
-        return Finding("layout", "error", text.replace(_relative(error.table, root), "").strip(), remedy)
+        remedy = f"Save this as cases.csv in the folder, corrected where needed:\n{as_given(error.table, root)}"
+        return Finding("layout", "error", text.replace(as_given(error.table, root), "").strip(), remedy)
     return Finding("layout", "error", text, _ARRANGE)
 
 
@@ -179,7 +179,7 @@ def _concluded(dataset: Dataset, reports: tuple[CaseReport, ...], options: Inspe
     ]
     return Inspection(
         layout=dataset.layout,
-        notes=tuple(_relative(note, root) for note in (*dataset.notes, *(splits.notes if splits else ()))),
+        notes=tuple(as_given(note, root) for note in (*dataset.notes, *(splits.notes if splits else ()))),
         findings=ordered(gathered(_told(finding, root) for finding in found)),
         fingerprint=fingerprint,
         channels=channels,
@@ -225,22 +225,4 @@ def _channels(reports: Sequence[CaseReport]) -> tuple[str, ...]:
 
 
 def _told(finding: Finding, root: Path) -> Finding:
-    return replace(finding, text=_relative(finding.text, root), remedy=_relative(finding.remedy, root))
-
-
-def _relative(text: str, root: Path) -> str:
-    """A sentence with its paths as seen from the path that was given.
-
-    >>> _relative("data/imagesTr/a.nii.gz is damaged.", Path("data"))
-    'imagesTr/a.nii.gz is damaged.'
-    """
-    folder = root.parent if root.is_file() else root
-    for given in dict.fromkeys((folder.resolve(), folder.absolute(), folder)):
-        name = re.escape(str(given))
-        if str(given) in (".", given.anchor):
-            continue
-        text = re.sub(rf"(?<![\w./-]){name}/", "", text)
-        # A bare relative name may be any word ("empty"): only where the sentence begins is it surely the path.
-        bare = rf"(?<![\w./-]){name}(?![\w/-])" if given.is_absolute() else rf"\A{name}(?= )"
-        text = re.sub(bare, "the folder", text)
-    return text[:1].upper() + text[1:] if text.startswith("the folder") else text
+    return replace(finding, text=as_given(finding.text, root), remedy=as_given(finding.remedy, root))
