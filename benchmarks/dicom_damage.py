@@ -1,6 +1,6 @@
 """How medseg bears damage: every file of the DICOM corpus cut and changed, thousands of times.
 
-    python -m benchmarks.dicom_damage DATA RESULTS [--cuts 20] [--bytes 1000] [--minutes 20] [--only PART]
+    python -m benchmarks.dicom_damage DATA RESULTS [--cuts 20] [--bytes 1000] [--minutes 20] [--only PART] [--every 1]
 
 For each file the damages are drawn by a seed (`tests/io/damage.py`): cuts, and single changed bytes. Each is read
 through medseg's door in a process of its own, which reads many and is watched: no answer in a minute is a hang, an end
@@ -40,6 +40,7 @@ def main() -> int:
     arguments.results.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     files = [file for file in dicom_files(arguments.data) if not arguments.only or arguments.only in str(file)]
+    files = files[:: arguments.every]
     n_all = arguments.cuts + arguments.bytes
     for first in range(0, n_all, ROUND):
         for file in files:
@@ -57,6 +58,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--bytes", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--only", help="files whose path has this in it")
+    parser.add_argument("--every", type=int, default=1, help="one file of so many")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
