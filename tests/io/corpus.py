@@ -395,7 +395,7 @@ def _slices(dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for n, frame in enumerate(frames):
         places = [dataset]
         if "PerFrameFunctionalGroupsSequence" in dataset:
-            places = [dataset.PerFrameFunctionalGroupsSequence[n], dataset.SharedFunctionalGroupsSequence[0]]
+            places = [dataset.PerFrameFunctionalGroupsSequence[n], *dataset.get("SharedFunctionalGroupsSequence", [])]
 
         def said(name, group, places=places):
             """A value of a classic header, or of the functional group that holds it."""

@@ -10,6 +10,7 @@ from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Volume
 from tests.conftest import shared_data_dir
 from tests.io.corpus import Crashed, Refused, choices, judge, outcome_of, rows, unlike_files
+from tests.io.object_variants import FRAME_VARIANTS, LABEL_VARIANTS, load_frames, try_frames, try_label
 from tests.io.variants import VARIANTS, load_series, plain, try_variant
 
 _HERE = shared_data_dir()
@@ -59,6 +60,34 @@ def test_a_variant_of_a_real_series_is_read_or_refused_as_its_change_demands(var
         folder.mkdir()
         verdict = try_variant(variant, series, folder, seed)
         assert verdict.kind == "right", (path, verdict)
+
+
+@pytest.mark.skipif(not ROWS, reason="the shared real scans are not here (set MEDSEG_SHARED_DATA)")
+@pytest.mark.parametrize("change", FRAME_VARIANTS, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("path", ["mr/philips_enh_anat", "mr/siemens_enh_anat", "seg/ibsi_legacy_mr/image"])
+def test_a_variant_of_a_real_multi_frame_file_too(path, change, tmp_path):
+    verdict = try_frames(change, load_frames(_HERE / "dicom" / path), tmp_path, 0)
+    assert verdict.kind == "right", verdict
+
+
+@pytest.mark.skipif(not ROWS, reason="the shared real scans are not here (set MEDSEG_SHARED_DATA)")
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        (path, change)
+        for path in (
+            "rtstruct/sts/STS_002/PET/rtstruct.dcm",
+            "rtstruct/rtutils_two_slices/rtstruct.dcm",
+            "seg/dcmqi_ct3/partial_overlaps.dcm",
+            "seg/dcmqi_unaligned/label.dcm",
+            "seg/highdicom_ct2/binary.dcm",
+        )
+        for change in LABEL_VARIANTS["RTSTRUCT" if "rtstruct" in path else "SEG"]
+    ],
+)
+def test_a_variant_of_a_real_segmentation_or_structure_set_too(path, change):
+    verdict = try_label(change, ROWS[path], 0)
+    assert verdict.kind == "right", verdict
 
 
 class TestTheJudge:
