@@ -94,6 +94,13 @@ def test_a_slice_that_is_all_padding_takes_the_fill_and_none_leaves_zeros(tmp_pa
     assert notes == ("5 padded voxels were set to -1024.",)
 
 
+@pytest.mark.parametrize(("padding", "fill"), [(0, -3024), (2500, -1024)])
+def test_the_fill_of_ct_is_air_or_the_rescaled_padding_if_that_is_lower(tmp_path, padding, fill):
+    stored = np.array([[[padding, 3000]]], np.uint16)
+    array, _ = assemble(frames_of(tmp_path, stored, RescaleIntercept="-3024", PixelPaddingValue=padding))
+    assert array[:, 0, 0].tolist() == [fill, -24]
+
+
 def test_the_fill_of_mr_is_the_smallest_real_value_of_the_whole_volume(tmp_path):
     stored = np.array([[[9, 50]], [[30, 9]]], np.uint16)
     array, _ = assemble(frames_of(tmp_path, stored, Modality="MR", RescaleIntercept="0", PixelPaddingValue=9))

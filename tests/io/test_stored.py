@@ -301,6 +301,14 @@ def test_a_cut_anywhere_in_the_pixels_is_refused(tmp_path, syntax):
             stored_values(first(tmp_path / "cut.dcm"))
 
 
+@pytest.mark.parametrize("syntax", [JPEG_LS, JPEG_2000])
+def test_a_stream_that_ends_too_early_in_a_whole_file_is_refused(tmp_path, syntax):
+    stream = coded_as(syntax, FRAMES[0])[1]
+    path = write(tmp_path / "x.dcm", FRAMES[:1], syntax, encapsulate([stream[: len(stream) * 3 // 4]]))
+    with pytest.raises(InputError, match=r"is cut off: its compressed stream \(JPEG.*\) has no end"):
+        stored_values(first(path))
+
+
 @pytest.mark.parametrize(
     ("photometric", "syntax"),
     [("RGB", "native"), ("RGB", "planar"), ("YBR_FULL", "native"), ("YBR_FULL_422", "native"), ("RGB", RLE)],
