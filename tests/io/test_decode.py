@@ -209,6 +209,16 @@ class TestEnds:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_child_that_cannot_start_is_not_blamed_on_the_file(decoder, monkeypatch):
+    for nowhere in ("/no/such/python", "/bin/false"):
+        monkeypatch.setattr(sys, "executable", nowhere)
+        with pytest.raises(DecodeError) as caught:
+            decoder.decoded(*coded_as(RLE, FRAME), AMPLE)
+        assert caught.value.reason == "start"
+    monkeypatch.undo()
+    np.testing.assert_array_equal(decoder.decoded(*coded_as(RLE, FRAME), AMPLE), FRAME)
+
+
 def test_syntaxes_without_a_decoder_are_known():
     assert is_decodable(JPEG_2000)
     assert not is_decodable("1.2.840.10008.1.2.4.100")  # MPEG-2

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Bounds", "Coded", "DecodeError", "Decoder", "decoded", "is_decodable"]
 
-Reason = Literal["failed", "crashed", "time", "memory", "answer"]
+Reason = Literal["start", "failed", "crashed", "time", "memory", "answer"]
 
 _JPEG_BASELINE, _JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
 _PLUGINS = {
@@ -53,7 +53,9 @@ Not among them: Pillow for JPEG 2000 (it scales values and shifts them back), py
 _LENGTHS = struct.Struct("<LQ")
 _LONGEST_ANSWER_HEAD = 4096
 _START_S = 60.0
-"""How much longer the first answer may take: the child starts, on a busy machine."""
+"""How long the child may take to say that it is there, on a busy machine."""
+
+_READY = b"!"
 
 
 class DecodeError(Exception):
@@ -125,27 +127,16 @@ class Decoder:
     def decoded(self, coded: Coded, stream: bytes, bounds: Bounds) -> NDArray[Any]:
         """As the function of this name."""
         with self._lock:
-            is_new = self._process is None or self._process.poll() is not None
-            process = self._process if self._process is not None and not is_new else self._started()
-            too_late = threading.Event()
-
-            def stop() -> None:
-                too_late.set()
-                process.kill()
-
-            watch = threading.Timer(bounds.time_s + (_START_S if is_new else 0), stop)
-            watch.daemon = True
-            watch.start()
-            try:
-                head, payload = _asked(process, coded, stream, bounds)
-            except (OSError, EOFError) as error:
-                self._ended()
-                raise DecodeError("time" if too_late.is_set() else "crashed", _death(process)) from error
-            except BaseException:  # an interrupt: an answer may still come, which would be taken for the next one's
-                self._ended()
-                raise
-            finally:
-                watch.cancel()
+            process = self._process if self._process is not None and self._process.poll() is None else self._started()
+            with _killed_after(process, bounds.time_s) as too_late:
+                try:
+                    head, payload = _asked(process, coded, stream, bounds)
+                except (OSError, EOFError) as error:
+                    self._ended()
+                    raise DecodeError("time" if too_late.is_set() else "crashed", _death(process)) from error
+                except BaseException:  # an interrupt: an answer may still come, which would be taken for the next one's
+                    self._ended()
+                    raise
         if "reason" in head:
             raise DecodeError(head["reason"], str(head.get("detail", "")))
         return np.frombuffer(payload, np.dtype(head["dtype"])).reshape(head["shape"])
@@ -162,17 +153,29 @@ class Decoder:
             _close_pipes(process)
             process.returncode = 0  # nobody waits for it here
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> "subprocess.Popen[bytes]":
         self._ended()
         code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
-        return self._process
+        try:
+            self._process = process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError as error:
+            raise DecodeError("start", error.strerror or "") from error
+        try:
+            with _killed_after(process, _START_S):
+                answer = process.stdout.read(len(_READY)) if process.stdout is not None else b""
+        except BaseException:  # an interrupt: a child that is half started is of no use
+            self._ended()
+            raise
+        if answer != _READY:
+            self._ended()
+            raise DecodeError("start", _death(process))
+        return process
 
     def _ended(self) -> None:
         process, self._process = self._process, None
@@ -181,6 +184,24 @@ class Decoder:
         process.kill()
         _close_pipes(process)
         process.wait()
+
+
+@contextlib.contextmanager
+def _killed_after(process: "subprocess.Popen[bytes]", time_s: float) -> Iterator[threading.Event]:
+    """A child that takes longer is killed, which ends all waiting for it; the event tells so."""
+    too_late = threading.Event()
+
+    def stop() -> None:
+        too_late.set()
+        process.kill()
+
+    watch = threading.Timer(time_s, stop)
+    watch.daemon = True
+    watch.start()
+    try:
+        yield too_late
+    finally:
+        watch.cancel()
 
 
 def _close_pipes(process: subprocess.Popen[bytes]) -> None:
@@ -246,6 +267,8 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     with contextlib.suppress(EOFError, OSError):
+        answers.write(_READY)
+        answers.flush()
         while True:
             n_head, n_payload = _LENGTHS.unpack(_exactly(requests, _LENGTHS.size))
             head, stream = json.loads(_exactly(requests, n_head)), _exactly(requests, n_payload)

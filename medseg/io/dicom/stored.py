@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
-from medseg.core.errors import InputError
+from medseg.core.errors import InputError, MachineError
 from medseg.io.dicom.codestream import has_end, head_of, length_of_runs
 from medseg.io.dicom.decode import Coded, DecodeError, decoded, is_decodable
 from medseg.io.dicom.encoded import CutOff, Misplaced, PixelElement, Source, forget, frame_stream, pixel_element
@@ -111,6 +111,7 @@ def stored_values(file: Frame) -> NDArray[Any]:
 
     Raises:
         InputError: It is cut off, damaged, in colour, or compressed in a way that cannot be decoded.
+        MachineError: The process that decodes cannot be started.
     """
     if file.tile is None:
         return _picture(file)
@@ -375,6 +376,11 @@ def _decoded(file: Frame, layout: Layout, syntax: str, stream: bytes) -> NDArray
     try:
         return decoded(coded, stream)
     except DecodeError as error:
+        if error.reason == "start":
+            why = f" ({error.detail})" if error.detail else ""
+            raise MachineError(
+                f"{file.path} is compressed, and the process that decodes cannot be started{why}."
+            ) from error
         raise InputError(_undecoded(file, coded, len(stream), error)) from error
 
 
