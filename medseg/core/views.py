@@ -10,7 +10,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LABEL_COLOURS", "PLANES", "edges_of", "hung", "plane_of"]
+from medseg.core.geometry import Geometry
+
+__all__ = ["LABEL_COLOURS", "PLANES", "edges_of", "hung", "plane_of", "shown_axis"]
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -53,3 +55,11 @@ def edges_of(axis: int) -> tuple[str, str, str, str]:
 def plane_of(array: NDArray[Number], axis: int, index: int) -> NDArray[Number]:
     """One plane of a volume, as a view: `np.take` would first copy all of an array that lies otherwise in memory."""
     return array[(slice(None),) * axis + (index,)]
+
+
+def shown_axis(grid: Geometry) -> int:
+    """The axis to look along: that of a single slice, else the one of the largest spacing, the last of equals."""
+    if 1 in grid.shape:
+        return grid.shape.index(1)
+    widest = max(grid.spacing_mm)
+    return max(axis for axis in range(3) if grid.spacing_mm[axis] >= widest * (1 - 1e-3))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from medseg.core.views import PLANES, edges_of, hung
+from medseg.core.geometry import Geometry
+from medseg.core.views import PLANES, edges_of, hung, shown_axis
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,11 @@ def test_the_letters_are_those_of_the_voxels_at_the_edges(axis, edges):
 
 def test_each_axis_of_the_world_has_a_plane():
     assert sorted(PLANES) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "axis"),
+    [((9, 9, 9), (1, 1, 1), 2), ((9, 9, 9), (3, 1, 1), 0), ((9, 9, 1), (3, 1, 1), 2), ((9, 9, 3), (1, 1, 5), 2)],
+)
+def test_a_volume_is_looked_at_along_its_slices(shape, spacing_mm, axis):
+    assert shown_axis(Geometry.from_spacing(shape, spacing_mm)) == axis
