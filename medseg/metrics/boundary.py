@@ -33,9 +33,11 @@ __all__ = [
     "Boundary",
     "Box",
     "DirectedDistances",
+    "Farthest",
     "SurfaceDistances",
     "boundary_of",
     "boxes_of",
+    "farthest",
     "joined",
     "keys_of",
     "slabs_of",
@@ -290,6 +292,39 @@ def surface_distances(reference: Boundary, predicted: Boundary) -> SurfaceDistan
         DirectedDistances(_nearest_mm(predicted, reference, shared_p), predicted.weights, predicted.interpolates),
         reference.n_dropped + predicted.n_dropped,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Farthest:
+    """Where two boundaries are farthest apart.
+
+    Attributes:
+        point_mm: The element that is farthest from the other boundary, world mm.
+        nearest_mm: The element of the other boundary that is nearest to it.
+        distance_mm: Between the two: the Hausdorff distance.
+        of_reference: Whether `point_mm` is the reference's.
+    """
+
+    point_mm: tuple[float, float, float]
+    nearest_mm: tuple[float, float, float]
+    distance_mm: float
+    of_reference: bool
+
+
+def farthest(reference: Boundary, predicted: Boundary) -> Farthest | None:
+    """Where the boundaries are farthest apart; None if one of them is empty."""
+    if not len(reference) or not len(predicted):
+        return None
+    found = [_farthest(reference, predicted, True), _farthest(predicted, reference, False)]
+    return max(found, key=lambda each: each.distance_mm)
+
+
+def _farthest(of: Boundary, to: Boundary, of_reference: bool) -> Farthest:
+    distances, places = cKDTree(to.points_mm).query(of.points_mm)
+    place = int(np.argmax(distances))
+    x, y, z = (float(mm) for mm in of.points_mm[place])
+    u, v, w = (float(mm) for mm in to.points_mm[places[place]])
+    return Farthest((x, y, z), (u, v, w), float(distances[place]), of_reference)
 
 
 def _nearest_mm(of: Boundary, to: Boundary, shared: NDArray[np.bool_]) -> NDArray[np.float64]:

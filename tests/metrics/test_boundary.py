@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.metrics import DirectedDistances, boundary, boundary_of, boxes_of, surface_distances
+from medseg.metrics.boundary import farthest
 from tests.metrics import brute
 from tests.strategies import affines, geometries, label_arrays, shapes, spacings_mm
 
@@ -329,3 +330,21 @@ def test_the_error_against_continuous_ellipsoids_is_that_of_the_research_note(sp
         errors["NSD1"].append(abs(found.nsd(1.0) - truth["NSD1"]))
     for metric, error in published.items():
         assert np.mean(errors[metric]) == pytest.approx(error, rel=0.15), metric
+
+
+@given(mask_pairs())
+def test_where_they_are_farthest_apart_the_distance_is_the_hausdorff_distance(masks):
+    reference, predicted, grid = masks
+    sides = [boundary_of(mask, grid) for mask in (reference, predicted)]
+    found = farthest(*sides)
+    assert found.distance_mm == pytest.approx(surface_distances(*sides).hd_mm, abs=1e-9)
+    assert np.linalg.norm(np.subtract(found.point_mm, found.nearest_mm)) == pytest.approx(found.distance_mm)
+    own, other = sides if found.of_reference else sides[::-1]
+    assert np.linalg.norm(own.points_mm - found.point_mm, axis=1).min() == 0
+    assert np.linalg.norm(other.points_mm - found.point_mm, axis=1).min() == pytest.approx(found.distance_mm)
+
+
+def test_nothing_is_far_from_nothing():
+    grid = Geometry.from_spacing((3, 3, 3))
+    mask = np.ones(grid.shape, bool)
+    assert farthest(boundary_of(mask, grid), boundary_of(~mask, grid)) is None
