@@ -12,6 +12,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -177,13 +178,7 @@ def says(file: Path, whole: bytes) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            now, then = dcmread(file, stop_before_pixels=True), dcmread(_memory(whole), stop_before_pixels=True)
+            now, then = (dcmread(one, stop_before_pixels=True, force=True) for one in (file, BytesIO(whole)))
             return any(now.get(keyword) != then.get(keyword) for keyword in GEOMETRY)
     except Exception:  # noqa: BLE001  then it says nothing
         return False
-
-
-def _memory(whole: bytes):
-    from io import BytesIO
-
-    return BytesIO(whole)

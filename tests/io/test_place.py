@@ -314,3 +314,38 @@ def outcome(folder):
     except InputError as refusal:
         return str(refusal)
     return "read"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "apart_mm"),
+    [
+        ("ImagePositionPatient", [-9.985, 20, 30], 0.01125),
+        ("ImageOrientationPatient", [1, 0.0009, 0, 0, 1, 0], 0.12),
+        ("PixelSpacing", [0.8, 0.60009], 0.018),
+    ],
+)
+@pytest.mark.parametrize("bent", [0, 4])
+def test_what_one_slice_says_otherwise_within_what_is_even_is_told(tmp_path, keyword, value, apart_mm, bent):
+    """A digit that changed on the way moves a volume by hundredths of a millimetre: too little to refuse it."""
+    stored = np.zeros((5, 80, 200), np.int16)
+
+    def change(k, slice_):
+        if k == bent:
+            moved = [*value[:2], value[2] + 2.5 * k] if keyword == "ImagePositionPatient" else value
+            setattr(slice_, keyword, moved)
+
+    write_series(tmp_path / "s", stored)
+    assert io.read(tmp_path / "s").meta.warnings == ()
+    shutil.rmtree(tmp_path / "s")
+    write_series(tmp_path / "s", stored, change=change)
+    (note,) = io.read(tmp_path / "s").meta.warnings
+    assert note == f"By their headers, slices lie up to {apart_mm:.2g} mm from the grid that was made of them."
+
+
+def test_nothing_confirms_the_distance_of_two_slices_but_their_header(tmp_path):
+    write_series(tmp_path / "a", STORED[:2], SliceThickness="2.5")
+    assert io.read(tmp_path / "a").meta.warnings == ()
+    write_series(tmp_path / "b", STORED[:2], SliceThickness="2.5", step=(0, 0, 7.5))
+    assert io.read(tmp_path / "b").meta.warnings == (
+        "Two slices lie 7.5 mm apart, though their header says 2.5 mm; places count.",
+    )
