@@ -32,6 +32,9 @@ START, END = "<!-- corpus: written by benchmarks/dicom_corpus.py -->", "<!-- cor
 WITHOUT_JUDGE = {"mr/uih_vframe"}
 """Cases whose choices have positions that only a vendor's private elements tell."""
 
+NOT_REGULAR = {"derived/duplicate_slice", "derived/unrelated_files"}
+"""Volumes with more files than slices: no originals of variants."""
+
 OUTCOMES = ("right", "refused as it should", "wrong without a word", "refused or failed wrongly", "not tried")
 
 
@@ -184,6 +187,7 @@ def variants(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
         for row in rows(arguments.data)
         if row.expected.startswith("volume") and row.place.is_dir() and len(list(row.place.iterdir())) >= 4
         and "enh" not in row.path
+        and row.path not in NOT_REGULAR
     ]  # fmt: skip
     with ThreadPoolExecutor(arguments.jobs) as pool:
         results = list(pool.map(lambda path: child([str(arguments.data), "--variants-of", path], 1800), series))
