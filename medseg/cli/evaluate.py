@@ -33,7 +33,7 @@ def command(
         typer.Argument(metavar="REFERENCE", help="The truth: a mask, a folder, or a data set.", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="OUT", help="Folder for metrics.csv and summary.json.")
+        Path | None, typer.Option("-o", "--out", metavar="OUT", help="Folder for the results: numbers, tables, report.html.")
     ] = None,
     pairs: Annotated[
         Path | None,
@@ -103,7 +103,7 @@ def command(
 ) -> None:
     """Compare masks with the truth."""
     from medseg.cli.screen import console, follow
-    from medseg.evaluate import check, parse_labels, parse_thresholds
+    from medseg.evaluate import check, parse_labels, parse_thresholds, write_results
 
     thresholds = parse_thresholds(fail_under or [])
     declared, chosen = parse_labels(labels.split(",") if labels else [])
@@ -124,9 +124,8 @@ def command(
     if compare:
         follow(_events(_compared(found[0], predicted, reference, compare), found), shared)
     evaluation = found[-1]
-    if out is not None:
-        evaluation.write(out)
-    _print(evaluation, table, out, shared)
+    written = () if out is None else write_results(evaluation, out)
+    _print(evaluation, table, written, shared)
     unmet = check(evaluation, thresholds)
     for sentence in unmet:
         console(shared).print(f"Not met: {sentence}", markup=False, style="red")
@@ -216,7 +215,7 @@ def _events(work: "Iterator[Event | Evaluation]", found: "list[Evaluation]") -> 
             found.append(item)
 
 
-def _print(evaluation: "Evaluation", form: "Form | None", out: Path | None, shared: Shared) -> None:
+def _print(evaluation: "Evaluation", form: "Form | None", written: tuple[Path, ...], shared: Shared) -> None:
     """The tables, which are the result and so also printed by `--quiet`; the summary as an object with `--json`."""
     from medseg.cli.screen import console
     from medseg.evaluate import render, tables
@@ -226,5 +225,6 @@ def _print(evaluation: "Evaluation", form: "Form | None", out: Path | None, shar
         print(json.dumps({"event": "evaluated", **evaluation.to_json()}, ensure_ascii=False))
     else:
         print(render(tables(evaluation), form or "text"), end="")
-    if out is not None and not shared.quiet:
-        screen.print(f"Written: {out / 'metrics.csv'} and {out / 'summary.json'}", markup=False)
+    if written and not shared.quiet:
+        names = ", ".join(path.name for path in written)
+        screen.print(f"Written to {written[0].parent}: {names}", markup=False)

@@ -7,6 +7,7 @@ called: `medseg.evaluate(predicted, reference)` is `medseg.evaluate.evaluate(pre
 
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from medseg.core.labels import Labels
 from medseg.evaluate._run import Judged, evaluate, run, run_pairs
@@ -19,6 +20,9 @@ from medseg.evaluate.pairs import Pair, find_label_maps, match, read_table
 from medseg.evaluate.score import STATUSES, Row
 from medseg.evaluate.summary import Figure, Summary, summarise
 from medseg.evaluate.tables import Table, render, tables
+
+if TYPE_CHECKING:
+    from medseg.evaluate.report import write_results
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -52,7 +56,16 @@ __all__ = [
     "run_pairs",
     "summarise",
     "tables",
+    "write_results",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  the report draws: only who asks for it loads it
+    if name == "write_results":
+        from medseg.evaluate.report import write_results
+
+        return write_results
+    raise AttributeError(f"module 'medseg.evaluate' has no attribute '{name}'")
 
 
 class _Callable(ModuleType):

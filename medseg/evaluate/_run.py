@@ -93,7 +93,7 @@ def run(
         judged_by = _of_one(judged_by, next(iter(maps)), "reference")
     elif _is_single(reference):
         maps = _of_one(maps, next(iter(judged_by)), "prediction")
-    pairs = _with_readers(match(maps, judged_by, to_judge_by.groups), readers or {}, options)
+    pairs = _with_readers(match(maps, judged_by, to_judge_by.groups, to_judge_by.scans), readers or {}, options)
     yield from run_pairs(pairs, options, labels or to_judge_by.labels)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg.core.errors import InputError, UsageError
+from medseg.core.errors import InputError, MedsegError, UsageError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
 from medseg.data.dataset import Case, LabelSource, listed, natural_key
@@ -72,6 +72,7 @@ class Pair:
         group: What is one to an interval (a patient); the case itself where nothing says otherwise.
         annotated: The labels that the reference was annotated with; None: all of them.
         readers: Further readers of the same case by name; with the reference they make a consensus.
+        scan: The image under the masks, where it is known; no number depends on it.
     """
 
     case: str
@@ -80,6 +81,7 @@ class Pair:
     group: str = ""
     annotated: frozenset[str] | None = None
     readers: Mapping[str, Source] = field(default_factory=dict)
+    scan: Case | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", self.group or self.case)
@@ -102,12 +104,14 @@ class References:
         labels: The labels that a data set declares; None where nothing does.
         groups: Case id → group, where a data set says so.
         notes: How they were found: one sentence each.
+        scans: Case id → the image under its masks, where it is known.
     """
 
     maps: Mapping[str, Source]
     labels: Labels | None = None
     groups: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()
+    scans: Mapping[str, Case] = field(default_factory=dict)
 
 
 def is_table(path: Path) -> bool:
@@ -171,7 +175,7 @@ def references(path: Path, options: ReadOptions | None = None, group: str | None
     maps = {} if path.is_file() else find_label_maps(path)
     if maps:
         groups, notes = _groups(maps, group) if group else (None, ())
-        return References(maps, _declared_beside(path), groups, notes)
+        return References(maps, _declared_beside(path), groups, notes, _scans_beside(path))
     from medseg.config.schema import DataConfig
     from medseg.data.layouts import open_dataset
 
@@ -181,7 +185,29 @@ def references(path: Path, options: ReadOptions | None = None, group: str | None
         dataset.labels,
         {case.id: case.group for case in dataset.cases},
         dataset.notes,
+        {case.id: _scan(case) for case in dataset.cases},
     )
+
+
+def _scan(case: Case) -> Case:
+    """What is looked at of a case: its first channel, and how it is read."""
+    # Plain dictionaries, for a proxy cannot be sent to another process.
+    return Case(case.id, case.images[:1], stacked=case.stacked, attributes={}, read=dict(case.read))
+
+
+def _scans_beside(folder: Path) -> dict[str, Case]:
+    """The images of a folder of label maps that is part of a data set: imagesTs beside labelsTs; empty if unsure."""
+    name = folder.resolve().name
+    prefix = next((each for each in ("labels", "masks") if name.lower().startswith(each)), None)
+    images = folder.resolve().with_name(f"images{name[len(prefix) :]}") if prefix else None
+    if images is None or not images.is_dir():
+        return {}
+    from medseg.data.inputs import find_cases
+
+    try:
+        return {case.id: _scan(case) for case in find_cases([images])}
+    except MedsegError:
+        return {}  # nothing is measured on them: what cannot be told apart is not shown
 
 
 def _groups(maps: Mapping[str, Path], group: str) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -198,7 +224,10 @@ def _of(label: LabelSource, case: Case) -> Source:
 
 
 def match(
-    predicted: Mapping[str, Source], reference: Mapping[str, Source], groups: Mapping[str, str] | None = None
+    predicted: Mapping[str, Source],
+    reference: Mapping[str, Source],
+    groups: Mapping[str, str] | None = None,
+    scans: Mapping[str, Case] | None = None,
 ) -> tuple[Pair, ...]:
     """Pairs by case id, in natural order: all references, and all predictions that have none.
 
@@ -212,17 +241,20 @@ def match(
             "(columns case,predicted,reference)."
         )
     cases = sorted(predicted.keys() | reference.keys(), key=natural_key)
-    known = groups or {}
-    return tuple(Pair(case, predicted.get(case), reference.get(case), known.get(case, "")) for case in cases)
+    known, seen = groups or {}, scans or {}
+    return tuple(
+        Pair(case, predicted.get(case), reference.get(case), known.get(case, ""), scan=seen.get(case)) for case in cases
+    )
 
 
 def read_table(path: Path, group: str = "group") -> tuple[Pair, ...]:
-    """Pairs from a CSV or TSV with the columns case, predicted, reference, perhaps group and annotated.
+    """Pairs from a CSV or TSV with the columns case, predicted, reference, perhaps group, annotated and image.
 
     `group` names the column that says what belongs together (a patient).
 
     Paths are relative to the table; an empty cell is a prediction or a reference that there is not. `annotated` lists
-    the names of the labels that the reference was annotated with, separated by ";"; an empty cell means all.
+    the names of the labels that the reference was annotated with, separated by ";"; an empty cell means all. `image` is
+    what the report shows under the masks.
 
     Raises:
         UsageError: There is no such file.
@@ -240,7 +272,7 @@ def read_table(path: Path, group: str = "group") -> tuple[Pair, ...]:
     if missing:
         raise InputError(
             f"{path} has no column {' and no column '.join(sorted(missing))}. Its first line should be "
-            "case,predicted,reference (group and annotated may follow)."
+            "case,predicted,reference (group, annotated and image may follow)."
         )
     pairs: dict[str, Pair] = {}
     for number, row in enumerate(rows, start=2):
@@ -264,6 +296,7 @@ def _pair(cells: Mapping[str, str], folder: Path, group: str) -> Pair:
         folder / cells["reference"] if cells["reference"] else None,
         cells.get(group, ""),
         frozenset(names) or None,
+        scan=_scan(Case(cells["case"], (folder / cells["image"],))) if cells.get("image") else None,
     )
 
 

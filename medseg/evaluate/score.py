@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from medseg import io
-from medseg.core.errors import InputError, MedsegError
+from medseg.core.errors import InputError, MedsegError, UsageError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded
 from medseg.core.volume import LabelMap
@@ -33,7 +33,18 @@ from medseg.evaluate.pairs import Pair, Source, files_of
 from medseg.evaluate.readers import agreement, consensus, in_one_numbering
 from medseg.metrics import Confusion, Overlap, confusion
 
-__all__ = ["STATUSES", "Facts", "Row", "Status", "counted_as", "measure", "overlap_values", "rows_of", "unknown_values"]
+__all__ = [
+    "STATUSES",
+    "Facts",
+    "Row",
+    "Status",
+    "counted_as",
+    "measure",
+    "overlap_values",
+    "read_again",
+    "rows_of",
+    "unknown_values",
+]
 
 Status = Literal["ok", "both_empty", "missed", "false_alarm", "not_annotated", "missing", "failed", "no_reference"]
 STATUSES: tuple[Status, ...] = (
@@ -174,6 +185,23 @@ def measure(pair: Pair, labels: Labels | None, options: EvaluateOptions) -> Fact
         counts = _counts(alone.reference, labels or alone.labels)
         return replace(facts, reference_counts=counts, defect=compared.defect).failed(compared.reason)
     return compared
+
+
+def read_again(facts: Facts, labels: Labels, options: EvaluateOptions) -> Meant:
+    """Both sides of a case that was compared, in the numbering of its facts, to look at what the numbers say.
+
+    Raises:
+        InputError: A file cannot be read any more.
+        UsageError: A side of the case is missing.
+    """
+    pair = facts.pair
+    if pair.reference is None or pair.predicted is None:
+        raise UsageError(f"The case {pair.case} has not both sides; there is nothing to compare.")
+    # What files call by name is in their own numbering, unless labels were declared.
+    declared = labels if facts.labels is None else None
+    raw = _truth(pair.reference, pair, declared, options).map
+    predicted = read_prediction(pair.predicted, raw, options.read)
+    return agreed(raw, predicted, (raw if pair.readers else pair.reference, pair.predicted), declared)
 
 
 @dataclass(frozen=True, eq=False)

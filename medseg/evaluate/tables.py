@@ -16,12 +16,26 @@ from medseg.evaluate.contests import Comparison
 from medseg.evaluate.evaluation import Evaluation
 from medseg.evaluate.score import STATUSES
 
-__all__ = ["Form", "Table", "render", "tables"]
+__all__ = [
+    "NONE",
+    "Form",
+    "Table",
+    "contests",
+    "failures",
+    "number_of",
+    "ranks",
+    "readers",
+    "render",
+    "scores",
+    "statuses",
+    "tables",
+    "title_of",
+]
 
 Form = Literal["text", "markdown", "latex", "csv"]
 """How tables can be written."""
 
-_NONE = "–"
+NONE = "–"
 """What stands where there is no value."""
 
 _SHOWN_TOO = ("volume_error_ml",)
@@ -51,13 +65,14 @@ class Table:
 
 def tables(evaluation: Evaluation) -> tuple[Table, ...]:
     """The tables of an evaluation: failures (if there are any), scores, statuses."""
-    failures = (_failures(evaluation),) if evaluation.failures else ()
-    compared = (
-        () if evaluation.comparison is None else (_contests(evaluation.comparison), _ranks(evaluation.comparison))
+    several = (readers(evaluation),) if evaluation.reader_agreement else ()
+    compared = () if evaluation.comparison is None else (contests(evaluation.comparison), ranks(evaluation.comparison))
+    return (
+        *((failures(evaluation),) if evaluation.failures else ()),
+        scores(evaluation),
+        statuses(evaluation),
+        *(table for table in (*several, *compared) if table.rows),
     )
-    readers = (_readers(evaluation),) if evaluation.reader_agreement else ()
-    shown = (table for table in (*readers, *compared) if table.rows)
-    return (*failures, _scores(evaluation), _statuses(evaluation), *shown)
 
 
 def render(many: Sequence[Table], form: Form) -> str:
@@ -71,13 +86,13 @@ def render(many: Sequence[Table], form: Form) -> str:
     return "\n\n".join(_WRITERS[form](table) for table in many) + "\n"
 
 
-def _failures(evaluation: Evaluation) -> Table:
+def failures(evaluation: Evaluation) -> Table:
     rows = tuple((failure.case, failure.status, failure.reason) for failure in evaluation.failures)
     title = f"Not compared: {len(rows)} of {evaluation.n_cases} cases"
     return Table(title, ("case", "status", "reason"), rows, (False, False, False))
 
 
-def _scores(evaluation: Evaluation) -> Table:
+def scores(evaluation: Evaluation) -> Table:
     """Two rows a label, the mean of all cases above that of those found; a column a metric that has a headline."""
     summary = evaluation.summary
     metrics = [each.name for each in evaluation.options.measured if each.is_headline or each.name in _SHOWN_TOO]
@@ -92,7 +107,7 @@ def _scores(evaluation: Evaluation) -> Table:
         rows.append(("", "found", "", *_cells(summary.headline_found, metrics)))
     return Table(
         f"Scores of {evaluation.n_cases} {'case' if evaluation.n_cases == 1 else 'cases'}",
-        ("label", "mean of", "n", *map(_title, metrics)),
+        ("label", "mean of", "n", *map(title_of, metrics)),
         tuple(rows),
         (False, False, True, *(True for _ in metrics)),
         _score_notes(evaluation),
@@ -100,7 +115,7 @@ def _scores(evaluation: Evaluation) -> Table:
 
 
 def _cells(values: Mapping[str, float | None], metrics: Sequence[str]) -> list[str]:
-    return [_number(values.get(name), name) for name in metrics]
+    return [number_of(values.get(name), name) for name in metrics]
 
 
 def _score_notes(evaluation: Evaluation) -> tuple[str, ...]:
@@ -118,19 +133,19 @@ def _score_notes(evaluation: Evaluation) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _statuses(evaluation: Evaluation) -> Table:
+def statuses(evaluation: Evaluation) -> Table:
     counts = evaluation.summary.statuses
     seen = [status for status in STATUSES if any(status in each for each in counts.values())]
     rows = tuple((label, *(str(each.get(status, 0)) for status in seen)) for label, each in counts.items())
     return Table("Cases by status", ("label", *seen), rows, (False, *(True for _ in seen)))
 
 
-def _readers(evaluation: Evaluation) -> Table:
+def readers(evaluation: Evaluation) -> Table:
     labels = evaluation.options.select(evaluation.labels)
     rows = []
     for (one, other), by_label in evaluation.reader_agreement.items():
         means = [sum(values) / len(values) if (values := by_label.get(name, ())) else None for name in labels]
-        rows.append((one, other, *(_number(mean, "dice") for mean in means)))
+        rows.append((one, other, *(number_of(mean, "dice") for mean in means)))
     notes = (
         "Mean Dice of each pair over the cases in which either has the label. "
         f"The reference that the scores are against is what the readers agree on ({evaluation.options.consensus}).",
@@ -139,7 +154,7 @@ def _readers(evaluation: Evaluation) -> Table:
     return Table("Readers", ("reader", "other", *labels), tuple(rows), numeric, notes)
 
 
-def _contests(comparison: Comparison) -> Table:
+def contests(comparison: Comparison) -> Table:
     rows = []
     for contest in comparison.contests:
         result = contest.result
@@ -150,14 +165,14 @@ def _contests(comparison: Comparison) -> Table:
             (
                 contest.other,
                 contest.label,
-                _title(contest.metric),
+                title_of(contest.metric),
                 str(result.n),
-                _number(contest.first_mean, contest.metric),
-                _number(contest.other_mean, contest.metric),
+                number_of(contest.first_mean, contest.metric),
+                number_of(contest.other_mean, contest.metric),
                 _signed(result.mean_difference, contest.metric),
                 interval,
                 f"{result.wins}/{result.ties}/{result.losses}",
-                _NONE if result.effect is None else f"{result.effect:+.2f}",
+                NONE if result.effect is None else f"{result.effect:+.2f}",
                 "too few" if contest.p_holm is None and result.effect is not None else _p(contest.p_holm),
             )
         )
@@ -177,13 +192,13 @@ def _contests(comparison: Comparison) -> Table:
     )
 
 
-def _ranks(comparison: Comparison) -> Table:
+def ranks(comparison: Comparison) -> Table:
     rows = tuple(
         (
-            _title(name),
+            title_of(name),
             str(each.rank),
             each.run,
-            _number(each.mean, name),
+            number_of(each.mean, name),
             f"{each.interval[0]} to {each.interval[1]}",
             f"{100 * each.first:.0f} %",
         )
@@ -196,22 +211,22 @@ def _ranks(comparison: Comparison) -> Table:
 
 
 def _signed(value: float | None, name: str) -> str:
-    return _NONE if value is None else f"{value:+.{_DECIMALS[metric_of(name).unit]}f}"
+    return NONE if value is None else f"{value:+z.{_DECIMALS[metric_of(name).unit]}f}"
 
 
 def _p(value: float | None) -> str:
     if value is None:
-        return _NONE
+        return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _title(name: str) -> str:
+def title_of(name: str) -> str:
     metric = metric_of(name)
     return f"{metric.title} [{metric.unit}]" if metric.unit else metric.title
 
 
-def _number(value: float | None, name: str) -> str:
-    return _NONE if value is None else f"{value:.{_DECIMALS[metric_of(name).unit]}f}"
+def number_of(value: float | None, name: str) -> str:
+    return NONE if value is None else f"{value:z.{_DECIMALS[metric_of(name).unit]}f}"
 
 
 def _text(table: Table) -> str:
@@ -238,7 +253,7 @@ def _markdown(table: Table) -> str:
 
 
 _LATEX_SPECIALS = str.maketrans(
-    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", _NONE: "--"}
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", NONE: "--"}
     | {char: f"\\{char}" for char in "&%$#_{}"}
 )
 
@@ -265,7 +280,7 @@ def _csv(table: Table) -> str:
     text = text_io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.headers)
-    writer.writerows([("" if cell == _NONE else cell for cell in row) for row in table.rows])
+    writer.writerows([("" if cell == NONE else cell for cell in row) for row in table.rows])
     return text.getvalue().rstrip("\n")
 
 
