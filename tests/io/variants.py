@@ -20,6 +20,8 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
     RLELossless,
     generate_uid,
 )
@@ -370,10 +372,7 @@ def deflated(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
 
 
 def run_length_encoded(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
-    for file in series:
-        file.compress(RLELossless, generate_instance_uid=False)
-    save_all(series, folder)
-    return Truth()
+    return _compressed(series, folder, RLELossless)
 
 
 def half_of_them_encoded_otherwise(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
@@ -381,6 +380,77 @@ def half_of_them_encoded_otherwise(series: Series, folder: Path, rng: np.random.
         file.compress(RLELossless, generate_instance_uid=False)
     save_all(series, folder)
     return Truth()
+
+
+def jpeg_2000(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
+    # OpenJPEG encodes no picture of fewer than 32 pixels a side at its usual depth of wavelets.
+    small = min(series[0].Rows, series[0].Columns) < 32
+    return _compressed(series, folder, RLELossless if small else JPEG2000Lossless)
+
+
+def jpeg_ls(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
+    return _compressed(series, folder, JPEGLSLossless)
+
+
+def the_whole_series_twice(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
+    save_all(series, folder / "export")
+    save_all(series, folder / "export again", [f"{n}" for n in rng.permutation(len(series))])
+    return Truth(note="cop(y|ies)")
+
+
+def a_second_acquisition(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
+    _two_acquisitions(series, folder)
+    return Truth(refusal=f"{len(series)} positions of series .* hold 2 images each.*--read select=AcquisitionNumber=")
+
+
+def one_of_two_acquisitions_is_chosen(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
+    _two_acquisitions(series, folder)
+    return Truth(options={"select": "AcquisitionNumber=2"}, folder="second")
+
+
+def _two_acquisitions(series: Series, folder: Path) -> None:
+    others = [anew(file) for file in series]
+    for number, files in enumerate((series, others), 1):
+        for file in files:
+            file.AcquisitionNumber = number
+    for file in others:
+        file.RescaleSlope, file.RescaleIntercept = "2", "7"
+    save_all(series, folder / "first")
+    save_all(others, folder / "second")
+
+
+def numbers_and_locations_are_absent(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
+    for file in series:
+        for keyword in ("InstanceNumber", "SliceLocation", "SliceThickness", "SpacingBetweenSlices", "SeriesNumber"):
+            if keyword in file:
+                del file[keyword]
+    save_all([series[n] for n in rng.permutation(len(series))], folder)
+    return Truth()
+
+
+def monochrome1(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
+    """How a picture is shown changes nothing of what its values mean in CT, MR and PET."""
+    for file in series:
+        file.PhotometricInterpretation = "MONOCHROME1"
+    save_all(series, folder)
+    return Truth(note="MONOCHROME1")
+
+
+def in_colour(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
+    for file in series:
+        rows, columns = int(file.Rows), int(file.Columns)
+        file.SamplesPerPixel, file.PhotometricInterpretation, file.PlanarConfiguration = 3, "RGB", 0
+        file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 8, 8, 7, 0
+        file.PixelData = rng.integers(0, 256, rows * columns * 3, np.uint8).tobytes() + b"\0" * (rows * columns * 3 % 2)
+    save_all(series, folder)
+    return Truth(refusal="in colour")
+
+
+def the_highest_bit_in_an_odd_place(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
+    for file in series:
+        file.BitsStored, file.HighBit = 12, 15
+    save_all(series, folder)
+    return Truth(refusal="unusual place")
 
 
 def texts_in_another_alphabet(series: Series, folder: Path, rng: np.random.Generator) -> Truth:
@@ -405,6 +475,13 @@ def rubbish_above_the_stored_bits(series: Series, folder: Path, rng: np.random.G
         file.PixelData = stored.tobytes()
         save(file, folder / "noisy" / f"{n}.dcm")
     return Truth(place="noisy", folder="clean")
+
+
+def _compressed(series: Series, folder: Path, syntax: str) -> Truth:
+    for file in series:
+        file.compress(syntax, generate_instance_uid=False)
+    save_all(series, folder)
+    return Truth()
 
 
 def _encoded(series: Series, folder: Path, syntax: str) -> Truth:
@@ -456,6 +533,15 @@ VARIANTS: tuple[Variant, ...] = (
     deflated,
     run_length_encoded,
     half_of_them_encoded_otherwise,
+    jpeg_2000,
+    jpeg_ls,
+    the_whole_series_twice,
+    a_second_acquisition,
+    one_of_two_acquisitions_is_chosen,
+    numbers_and_locations_are_absent,
+    monochrome1,
+    in_colour,
+    the_highest_bit_in_an_odd_place,
     texts_in_another_alphabet,
     rubbish_above_the_stored_bits,
 )
