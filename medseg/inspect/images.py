@@ -13,7 +13,7 @@ from medseg.inspect.context import Context
 from medseg.inspect.findings import Finding, Kind
 from medseg.inspect.outliers import are_few, standing_out
 from medseg.inspect.report import CaseReport
-from medseg.inspect.words import number
+from medseg.pages import number
 
 __all__ = ["findings"]
 

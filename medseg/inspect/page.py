@@ -1,22 +1,22 @@
 """An inspection as one page that needs nothing but itself: findings first, then pictures, then what the data are like.
 
-The page is for a reader with a mouse, a keyboard, a screen reader or on paper; it loads nothing and sends nothing, and
-its own policy forbids it to. The template beside this module holds words and looks; here is what goes into it.
+The template beside this module holds the words; here is what goes into it. Looks are those of all pages.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 import numpy as np
 
-from medseg._version import __version__
-from medseg.inspect.charts import Chart, chart_of
+from medseg.inspect.charts import chart_of
 from medseg.inspect.findings import SEVERITIES, Finding, Kind
 from medseg.inspect.overview import Overview, intensities
-from medseg.inspect.pictures import Picture, picture_of
+from medseg.inspect.pictures import picture_of
 from medseg.inspect.report import CaseReport, Slice
-from medseg.inspect.words import number
+from medseg.pages import number
+from medseg.pages import render as rendered
+from medseg.pages.charts import Chart
+from medseg.pages.pictures import Picture
 
 __all__ = ["render"]
 
@@ -58,15 +58,12 @@ class _Cell:
 
 def render(inspection: Overview) -> str:
     """The page, whole."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    template = environment.from_string(files("medseg.inspect").joinpath("page.html").read_text(encoding="utf-8"))
     columns, rows = _table(inspection)
     shown = list(_shown(inspection))
-    return template.render(
+    return rendered(
+        "medseg.inspect",
+        "page.html",
         inspection=inspection,
-        version=__version__,
         severities=SEVERITIES,
         shown=shown,
         anchors={id(each.finding): each.anchor for each in shown},

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
-from medseg.core.views import plane_of
+from medseg.core.views import plane_of, shown_axis
 from medseg.inspect.report import Gap, Island, Mark
 
 __all__ = ["Part", "gaps_of", "marks_of", "parts_of", "reach_of", "slice_axis"]
@@ -81,9 +81,7 @@ def marks_of(parts: Mapping[str, Part], grid: Geometry) -> dict[str, Mark]:
 
 def slice_axis(grid: Geometry) -> int | None:
     """The axis that slices lie along: that of the largest spacing, the last of equals; None for a single slice."""
-    widest = max(grid.spacing_mm)
-    axis = max(axis for axis in range(3) if grid.spacing_mm[axis] >= widest * (1 - 1e-3))
-    axis = grid.shape.index(1) if 1 in grid.shape else axis
+    axis = shown_axis(grid)
     return axis if grid.shape[axis] > SHORTEST_END else None
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from medseg.core.geometry import Geometry, Reorientation, Voxels
 from medseg.core.labels import Labels
-from medseg.core.views import PLANES, edges_of, hung, plane_of
+from medseg.core.views import plane_of, shown_axis
 from medseg.inspect.report import Gap, Slice
-from medseg.inspect.shapes import slice_axis
+from medseg.pages.cuts import Cut, around
+from medseg.pages.pictures import grey_of
 
 __all__ = ["Upright", "at_gap", "at_voxel", "glance"]
 
@@ -27,7 +28,9 @@ MOST_NAMES = 255
 CLOSE_UP_VOXELS = 48
 """Pixels around the place that a close-up shows at least: a single voxel must be seen."""
 
-_SHOWN_PERCENTILES = (1.0, 99.5)
+Box = tuple[slice, slice, slice]
+
+_WHOLE: Box = (slice(None), slice(None), slice(None))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Upright:
 
 def glance(case: Upright) -> Slice:
     """The slice with most labels, along the axis of the slices; the middle one where there are no labels."""
-    axis = _shown_axis(case.grid)
+    axis = shown_axis(case.grid)
     index = case.grid.shape[axis] // 2
     if case.array is not None and case.array.any():
         index = int(np.count_nonzero(case.array, axis=tuple(a for a in range(3) if a != axis)).argmax())
@@ -70,8 +73,8 @@ def glance(case: Upright) -> Slice:
 
 def at_voxel(case: Upright, voxel: Voxels) -> Slice:
     """The surroundings of a voxel in its slice, with a ring around it."""
-    axis = _shown_axis(case.grid)
-    return _slice(case, axis, voxel[axis], _around(case.grid, axis, list(voxel), list(voxel)), voxel)
+    axis = shown_axis(case.grid)
+    return _slice(case, axis, voxel[axis], _around(case.grid, voxel, voxel), voxel)
 
 
 def at_gap(case: Upright, gap: Gap) -> tuple[Slice, Slice]:
@@ -80,65 +83,35 @@ def at_gap(case: Upright, gap: Gap) -> tuple[Slice, Slice]:
     plane = None if case.array is None else plane_of(case.array, gap.axis, last)
     where = [np.flatnonzero(plane.any(axis=other)) if plane is not None else np.zeros(0) for other in (1, 0)]
     start, stop = ([int(side[end]) if side.size else 0 for side in where] for end in (0, -1))
-    box = _around(case.grid, gap.axis, _with(start, gap.axis), _with(stop, gap.axis))
+    box = _around(case.grid, _with(start, gap.axis), _with(stop, gap.axis))
     return _slice(case, gap.axis, last, box), _slice(case, gap.axis, first, box)
 
 
-def _with(inplane: list[int], axis: int) -> list[int]:
-    return [*inplane[:axis], 0, *inplane[axis:]]
+def _with(inplane: list[int], axis: int) -> Voxels:
+    across, along = inplane
+    return ((0, across, along), (across, 0, along), (across, along, 0))[axis]
 
 
-def _around(grid: Geometry, axis: int, first: list[int], last: list[int]) -> tuple[slice, ...]:
-    """A box in the plane that holds `first` and `last` with as much again around them, and at least so many voxels."""
-    box = []
-    for a in range(3):
-        width = min(grid.shape[a], max(CLOSE_UP_VOXELS, grid.shape[a] // 6, 2 * (last[a] - first[a] + 1)))
-        start = max(0, min((first[a] + last[a] - width) // 2, grid.shape[a] - width))
-        box.append(slice(0, grid.shape[a]) if a == axis else slice(start, start + width))
-    return tuple(box)
+def _around(grid: Geometry, first: Voxels, last: Voxels) -> Box:
+    """A box that holds two voxels with as much again around them, and at least so many voxels."""
+    i, j, k = (max(CLOSE_UP_VOXELS, n // 6) for n in grid.shape)
+    return around(grid, first, last, least=(i, j, k))
 
 
-def _shown_axis(grid: Geometry) -> int:
-    """The slice axis; a picture is looked at from where it is flat."""
-    if 1 in grid.shape:
-        return grid.shape.index(1)
-    axis = slice_axis(grid)
-    return 2 if axis is None else axis
-
-
-def _slice(
-    case: Upright,
-    axis: int,
-    index: int,
-    box: tuple[slice, ...] = (slice(None),) * 3,
-    ring: Voxels | None = None,
-) -> Slice:
+def _slice(case: Upright, axis: int, index: int, box: Box = _WHOLE, ring: Voxels | None = None) -> Slice:
     """Slice `index` along an axis, less what lies outside of `box` in its plane."""
-    grid, labels, placed = case.grid, case.labels, case.placed
-    across, along = (a for a in range(3) if a != axis)
-    where = (box[across], box[along])
-    plane = plane_of(case.image, axis, index)[where]
-    numbers = _numbers(None if case.array is None else plane_of(case.array, axis, index)[where], labels, plane.shape)
-    step = -(-max(plane.shape) // LARGEST_SIDE)
-    marked = np.zeros(plane.shape, np.bool_)
-    if ring is not None:
-        marked[ring[across] - (where[0].start or 0), ring[along] - (where[1].start or 0)] = True
-    n_slices = grid.shape[axis]
-    counted = f"slice {case.number(axis, index)} of 0…{n_slices - 1}" if n_slices > 1 else ""
-    is_picture = not placed and n_slices == 1
-    grey, numbers, marked = (
-        np.ascontiguousarray(each.T if is_picture else hung(each))
-        for each in (_grey(plane[::step, ::step]), numbers[::step, ::step], marked)
-    )
-    spot = np.argwhere(marked)
+    sides = (side.indices(n) for side, n in zip(box, case.grid.shape, strict=True))
+    longest = max(stop - start for a, (start, stop, _) in enumerate(sides) if a != axis)
+    cut = Cut(case.grid, case.turn, case.placed, axis, index, box, -(-longest // LARGEST_SIDE))
+    image = cut.of(case.image)
     return Slice(
-        grey=grey,
-        labels=numbers,
-        names=labels.names[:MOST_NAMES],
-        aspect=grid.spacing_mm[along] / grid.spacing_mm[across],
-        title=counted if not placed else f"{PLANES[axis]} {counted}".strip(),
-        edges=edges_of(axis) if placed else ("", "", "", ""),
-        ring=(int(spot[0, 0]) // step, int(spot[0, 1]) // step) if len(spot) else None,
+        grey=grey_of(image),
+        labels=_numbers(None if case.array is None else cut.of(case.array), case.labels, image.shape),
+        names=case.labels.names[:MOST_NAMES],
+        aspect=cut.aspect,
+        title=cut.title,
+        edges=cut.edges,
+        ring=None if ring is None else cut.spot(ring),
     )
 
 
@@ -151,13 +124,3 @@ def _numbers(plane: NDArray[np.integer] | None, labels: Labels, shape: tuple[int
     for number, mask in sorted(masks, key=lambda pair: -int(np.count_nonzero(pair[1]))):
         numbers[mask] = number
     return numbers
-
-
-def _grey(plane: NDArray[Any]) -> NDArray[np.uint8]:
-    values = plane.astype(np.float32)
-    low, high = np.percentile(values, _SHOWN_PERCENTILES)
-    if high <= low:
-        low, high = float(values.min()), float(values.max())
-    scaled = (values - low) / max(float(high - low), 1e-30)
-    grey: NDArray[np.uint8] = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-    return grey

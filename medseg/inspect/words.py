@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import floor, isfinite, log10
 
 from medseg.data.dataset import listed
 from medseg.data.fingerprint import ChannelFacts, Fingerprint, LabelFacts
 from medseg.inspect.report import CaseReport, Role
+from medseg.pages import number
 
-__all__ = ["describe", "number"]
+__all__ = ["describe"]
 
 MOST_LABELS = 12
 """Labels that are told one by one; of a hundred organs the table on the page tells."""
@@ -95,17 +95,3 @@ def _label(label: LabelFacts, n_cases: int, placed: bool) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %"
-
-
-def number(value: float) -> str:
-    """A number for people: four digits, thousands apart.
-
-    >>> number(1234567.0), number(0.5), number(0.0)
-    ('1,235,000', '0.5', '0')
-    """
-    if value == 0 or not isfinite(value):
-        return "0"
-    if abs(value) >= 1000:
-        digits = floor(log10(abs(value)))
-        return f"{round(value, 3 - digits):,.0f}"
-    return f"{value:.4g}"

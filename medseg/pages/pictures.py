@@ -38,6 +38,7 @@ class Picture:
         alternative: What it shows, for who cannot see it.
         legend: Names of what is outlined in it with their colours.
         edges: Letters at the left, right, upper and lower edge; empty where there is no patient.
+        more: How much is outlined that the legend leaves out.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Picture:
     alternative: str
     legend: tuple[tuple[str, str], ...]
     edges: tuple[str, str, str, str]
+    more: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,17 +1,13 @@
 """The page is whole in itself, in order for who reads it by ear, and says what the result says."""
 
-import base64
 import re
 from html import unescape
-from html.parser import HTMLParser
-from io import BytesIO
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 import medseg
 from medseg.core.errors import UsageError
@@ -20,32 +16,7 @@ from medseg.inspect.charts import chart_of
 from medseg.inspect.pictures import picture_of
 from medseg.inspect.report import Slice
 from tests.inspect.sets import case_name, make_set, only
-
-
-class Reader(HTMLParser):
-    """The elements of a page in order, and whether they close."""
-
-    VOID = frozenset({"meta", "img", "br", "link"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.open = [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
+from tests.pages.reader import Reader, pixels_of
 
 
 @pytest.fixture(scope="module")
@@ -136,17 +107,12 @@ def test_json_or_page_by_the_suffix(inspection, tmp_path):
         inspection.write(tmp_path / "a.txt")
 
 
-def pixels(picture):
-    data = base64.b64decode(picture.source.partition(",")[2])
-    return np.asarray(Image.open(BytesIO(data)))
-
-
 def test_a_picture_keeps_proportions_and_outlines_labels():
     labels = np.zeros((20, 10), np.uint8)
     labels[5:15, 3:7] = 2
     shown = Slice(np.full((20, 10), 100, np.uint8), labels, ("a", "b"), 3.0, "axial", ("R", "L", "A", "P"))
     picture = picture_of(shown, "case")
-    drawn = pixels(picture)
+    drawn = pixels_of(picture.source)
     assert drawn.shape[:2] == (picture.height, picture.width)
     assert picture.height / picture.width == pytest.approx(6, rel=0.02)
     (entry,) = picture.legend
