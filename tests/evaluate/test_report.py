@@ -300,6 +300,14 @@ def test_both_outlines_and_the_ring_are_where_they_belong():
     assert ring[:, 0].mean() == pytest.approx((20 - 6.5) * scale, abs=scale)
 
 
+def test_a_distance_across_the_slices_is_shown_in_a_plane_that_holds_it():
+    reference, predicted = bodies(), bodies()
+    predicted.array[8, 7, 8:11] = 1  # three slices of 2 mm above the body
+    (shot,) = close_ups(evaluate(predicted, reference, None, Labels({"liver": (1,)})))
+    assert "6.0 mm apart at the ring; coronal slice 7 of 0…19" in shot.words
+    assert shot.pictures[0].edges == ("R", "L", "S", "I")
+
+
 def test_a_missed_label_is_shown_where_most_of_it_is(evaluation):
     shot = next(each for each in close_ups(evaluation) if (each.label, each.case) == ("spleen", "case_1"))
     assert "missed" in shot.words

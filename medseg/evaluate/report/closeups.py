@@ -3,7 +3,8 @@
 Worst is by the first headline figure that was measured; cases that could not be compared have nothing to show. Only
 these few cases are read again, each once, with the image under the masks where it is known. Slices are hung as
 radiologists do, cropped around the label, and a ring marks the largest distance between the boundaries. Where one side
-lacks the label there is no distance: then the slice is the one with most of it.
+lacks the label there is no distance: then the slice is the one with most of it. Slices lie as they were taken, unless
+the distance runs across them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from medseg.evaluate.pairs import Drawn, Pair
 from medseg.evaluate.score import Facts, Row, read_again
 from medseg.evaluate.tables import number_of
 from medseg.metrics import boxes_of
-from medseg.metrics.boundary import Box, farthest, union
+from medseg.metrics.boundary import Box, Farthest, farthest, union
 from medseg.metrics.conventions import BOUNDARIES
 from medseg.pages.cuts import Cut, around
 from medseg.pages.pictures import Layer, Picture, data_uri, drawn, grey_of
@@ -52,7 +53,7 @@ WIDE_VOXELS, NEAR_VOXELS = 128, 56
 _EMPTY_GREY = 28
 """What masks lie on where no image is known."""
 
-Rank = Literal["worst", "median"]
+Rank = Literal["worst", "median", "only"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ def _of_label(
 ) -> tuple[Choice, ...]:
     """The worst cases and the median one; of equally bad ones the larger first."""
     ordered = sorted(rows, key=lambda r: (-_badness(_counted(r), metric), -sizes.get((r.case, r.label), 0.0)))
+    if len(ordered) == 1:
+        return (Choice(ordered[0].case, ordered[0].label, "only"),)
     worst = ordered[:n_worst]
     median = ordered[len(ordered) // 2]
     rest = () if median in worst else (Choice(median.case, median.label, "median"),)
@@ -221,7 +224,8 @@ class _Case:
         elements = [
             BOUNDARIES[self.options.boundary](mask, self.grid, start=start, ignored=self.ignored) for mask in cropped
         ]
-        apart, axis = farthest(*elements), shown_axis(self.grid)
+        apart = farthest(*elements)
+        axis = shown_axis(self.grid) if apart is None else _axis_showing(apart, self.grid)
         ring = None
         if apart is None or not apart.distance_mm:
             fullest = int(
@@ -267,6 +271,15 @@ def _image_of(pair: Pair, grid: Geometry, options: EvaluateOptions) -> NDArray[A
 def _is_flat(image: Geometry, grid: Geometry) -> bool:
     """Whether both are pictures of one shape: formats of pictures say nothing of space."""
     return image.shape == grid.shape and grid.shape[2] == 1
+
+
+def _axis_showing(apart: Farthest, grid: Geometry) -> int:
+    """The axis to look along: across the slices, unless the distance runs that way and no slice would show it."""
+    usual = shown_axis(grid)
+    steps = np.abs(grid.to_voxel(apart.nearest_mm) - grid.to_voxel(apart.point_mm)) * grid.spacing_mm
+    if 1 in grid.shape or steps[usual] ** 2 <= (steps**2).sum() / 2:
+        return usual
+    return min((axis for axis in (1, 0, 2) if axis != usual), key=lambda axis: round(float(steps[axis]), 6))
 
 
 def _voxel_at(point_mm: tuple[float, float, float], mask: NDArray[np.bool_], grid: Geometry) -> Voxels:

@@ -228,9 +228,7 @@ def _lesions(evaluation: Evaluation) -> Table:
         ("label", *heads, "F1", "PQ"),
         tuple(rows),
         (False, *(True for _ in range(10))),
-        (
-            f"A lesion is a connected component ({evaluation.options.connectivity} neighbours); F1, PQ: means of all.",
-        ),
+        (f"A lesion is a connected component ({evaluation.options.connectivity} neighbours); F1, PQ: means of all.",),
     )
 
 
