@@ -35,7 +35,7 @@ demo: $(VENV)/.medseg-installed
 	@echo
 	@echo "Masks and pictures of what was found (open the .png files in any viewer):"
 	@ls demo/predicted/*.nii.gz demo/predicted/*.png
-	@echo "The figures: demo/evaluation/summary.json and metrics.csv. The model: demo/run/model."
+	@echo "The report: demo/evaluation/report.html (open it in a browser); the figures: summary.json and metrics.csv beside it. The model: demo/run/model."
 
 test: $(VENV)/.medseg-installed-dev
 	$(BIN)/ruff format --check .

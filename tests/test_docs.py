@@ -5,10 +5,15 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from medseg.core.events import EpochEnded
+from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap
 from medseg.data.fingerprint import CaseGrid, ChannelFacts, Fingerprint, LabelFacts
+from medseg.evaluate import evaluate
 from medseg.evaluate.score import STATUSES
 from medseg.inspect import Finding, Inspection
 from medseg.inspect.report import CaseReport
@@ -17,6 +22,8 @@ from medseg.plan.plan import Plan, Schedule
 from medseg.predict.outputs import PREDICTIONS_SCHEMA, Record
 from medseg.transforms.preprocessing import Preprocessing
 
+CASES = {case: LabelMap(np.ones((2, 2, 2), np.uint8), Geometry.from_spacing((2, 2, 2))) for case in "abc"}
+EVALUATION = evaluate(CASES, CASES, labels=Labels({"a": (1,)})).to_json()
 INSPECTION = Inspection("msd", (), (Finding("blank", "warning", "x", "y"),), reports=(CaseReport("a", "labelled"),))
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
@@ -47,6 +54,9 @@ def keys(model):
         ("MODEL/model.json", "key", keys(_Description)),
         ("OUT/predictions.json", "key of a case", [field.name for field in fields(Record)]),
         ("metrics.csv", "status", STATUSES),
+        ("summary.json", "key", [*(key for key in EVALUATION if key != "schema"), "readers", "comparison"]),
+        ("summary.json", "key of figures", list(EVALUATION["labels"]["a"]["dice"])),
+        ("summary.json", "key of volume_agreement", list(EVALUATION["volume_agreement"]["a"])),
         ("inspect.json", "key", [key for key in INSPECTION.to_json() if key != "schema"]),
         ("inspect.json", "key of a finding", list(INSPECTION.findings[0].to_json())),
         ("inspect.json", "key of an inspected case", list(INSPECTION.to_json()["cases"][0])),
