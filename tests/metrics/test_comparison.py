@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import wilcoxon
 
 from medseg.core.errors import UsageError
 from medseg.metrics.comparison import bland_altman, compare_paired, holm, rank_runs
@@ -121,3 +122,12 @@ def test_a_difference_that_grows_with_the_size_is_told_as_a_ratio():
 
 def test_two_pairs_say_nothing_of_agreement():
     assert bland_altman([1, 2], [1, 2]) is None
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=6, max_size=8))
+def test_p_with_ties_and_zeros_is_that_of_scipy(differences):
+    if not any(differences):
+        return
+    expected = wilcoxon(differences, zero_method="pratt").pvalue
+    assert compare_paired(differences, [0] * len(differences)).p == pytest.approx(expected)
