@@ -33,7 +33,8 @@ def command(
         typer.Argument(metavar="REFERENCE", help="The truth: a mask, a folder, or a data set.", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="OUT", help="Folder for the results: numbers, tables, report.html.")
+        Path | None,
+        typer.Option("-o", "--out", metavar="OUT", help="Folder for the results: numbers, tables, report.html."),
     ] = None,
     pairs: Annotated[
         Path | None,
