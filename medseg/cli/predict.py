@@ -1,11 +1,14 @@
 """`medseg predict INPUT... -m MODEL -o OUT`: masks for new scans."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medseg.cli.options import Shared, shared_options
+
+if TYPE_CHECKING:
+    from medseg.io import SegType
 
 SOME_FAILED = 1
 ALL_FAILED = 3
@@ -23,9 +26,15 @@ def command(
     formats: Annotated[
         list[str] | None,
         typer.Option(
-            "-f", "--format", metavar="nifti|mha|nrrd|png", help="Kind of mask, repeatable; default: as the scan."
+            "-f",
+            "--format",
+            metavar="nifti|nrrd|seg.nrrd|mha|png|dicom-seg|rtstruct",
+            help="Kind of mask, repeatable; default: as the scan, NIfTI for DICOM.",
         ),
     ] = None,
+    seg_type: Annotated[
+        str, typer.Option("--seg-type", metavar="binary|labelmap", help="Of a DICOM SEG; labelmap is small, and young.")
+    ] = "binary",
     overlap: Annotated[
         float | None, typer.Option("--overlap", min=0.0, max=0.95, help="Share that windows overlap by.")
     ] = None,
@@ -48,6 +57,7 @@ def command(
 
     options = PredictOptions(
         formats=tuple(formats or ()),
+        seg_type=_seg_type(seg_type),
         overlap=overlap,
         mirror=mirror,
         folds=tuple(folds) if folds else None,
@@ -68,6 +78,14 @@ def command(
         console(shared).print(f"{', '.join(parts)}. The masks are in {out}.", markup=False)
     if failed:
         raise typer.Exit(SOME_FAILED if done + current else ALL_FAILED)
+
+
+def _seg_type(given: str) -> "SegType":
+    from medseg.core.errors import UsageError
+
+    if given not in ("binary", "labelmap"):
+        raise UsageError(f"--seg-type is '{given}', but must be binary or labelmap.")
+    return "binary" if given == "binary" else "labelmap"
 
 
 def _use_threads(jobs: int | None) -> None:

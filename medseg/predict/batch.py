@@ -14,6 +14,7 @@ from typing import Any, Literal
 from medseg import io
 from medseg.core.errors import MachineError, MedsegError, UsageError
 from medseg.core.events import CaseFailed, CasePredicted, Event, Finished, Warned
+from medseg.core.given import as_given
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_image
 from medseg.data.dataset import Case
@@ -21,7 +22,8 @@ from medseg.data.inputs import find_inputs
 from medseg.model import Model, load_model
 from medseg.predict.arithmetic import Dtype
 from medseg.predict.device import resolve_device
-from medseg.predict.outputs import FORMATS, Ledger, Record, default_format, input_digest, write_checked
+from medseg.predict.masks import MaskWriter, form_of, mask_writer
+from medseg.predict.outputs import FORMATS, Ledger, Record, default_format, input_digest
 from medseg.predict.predictor import Predictor
 from medseg.predict.preview import draw_preview
 
@@ -36,6 +38,7 @@ class PredictOptions:
 
     Attributes:
         formats: Kinds to write (`FORMATS`); by default that of the input, PNG for pictures, NIfTI for DICOM.
+        seg_type: Of DICOM segmentations: "binary", or "labelmap" where no labels overlap.
         overlap: Least share of a window that neighbours have in common; the plan's by default.
         mirror: Average over the mirrored views that training saw.
         folds: Folds of the model that vote ("0", "all"); every one by default.
@@ -48,6 +51,7 @@ class PredictOptions:
     """
 
     formats: tuple[str, ...] = ()
+    seg_type: io.SegType = "binary"
     overlap: float | None = None
     mirror: bool = False
     folds: tuple[str, ...] | None = None
@@ -83,8 +87,8 @@ def predict_cases(
     read = trained.read.updated((options.read or io.ReadOptions()).to_pairs())
     found = find_inputs(paths, len(trained.plan.channels), read)
     cases = tuple(found.cases)
-    work = _Work(trained, out, options, cases)
-    yield from (Warned(note) for note in found.notes)
+    work = _Work(trained, out, options, cases, tuple(paths))
+    yield from (Warned(as_given(note, paths)) for note in (*found.notes, *work.notes))
     if options.mirror and not trained.plan.mirror_axes:
         yield Warned("This model was trained without mirroring, so there are no mirrored views to average over.")
     counts = {"predicted": 0, "current": 0, "failed": 0}
@@ -106,9 +110,12 @@ class _Work:
     out: Path
     options: PredictOptions
     cases: tuple[Case, ...]
+    given: tuple[Path, ...]
     single: bool = field(init=False)
     predictor: Predictor | None = field(default=None, init=False)
     ledger: Ledger | None = field(default=None, init=False)
+    writer: MaskWriter = field(init=False)
+    notes: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.single = _names_a_file(self.out)
@@ -117,6 +124,8 @@ class _Work:
         # Asked now, so that a wrong fold or device does not wait for the first case.
         self.model.choose(self.options.folds)
         resolve_device(self.options.device)
+        how = self.how(Case("", ()))
+        self.writer, self.notes = mask_writer(self.model, how, self.options.formats, self.options.seg_type)
         if not self.single:
             self.ledger = Ledger(self.out, self.model.digest)
             self.ledger.save()
@@ -129,6 +138,7 @@ class _Work:
             "mirror": options.mirror,
             "folds": list(self.model.choose(options.folds)),
             "formats": list(options.formats),
+            **({"seg_type": options.seg_type} if "dicom-seg" in options.formats else {}),
             "preview": options.preview,
             "read": self.read.updated(case.read).to_pairs(),
         }
@@ -174,10 +184,13 @@ class _Work:
 
     def _predict(self, case: Case, found: str, start: float) -> Record:
         volume = read_image(case, self.read)
+        files = self._files(case, volume)
+        for form, path in files:
+            self.writer.check(form, path, volume, case.id)
         if self.predictor is None:
             self.predictor = self._load()
         result = self.predictor(volume)
-        outputs = self._write(case, volume, result.labels)
+        outputs, notes = self._write(case, volume, result.labels, files)
         return Record(
             case.id,
             "predicted",
@@ -187,7 +200,7 @@ class _Work:
             outputs,
             time.perf_counter() - start,
             {name: round(ml, 6) for name, ml in result.volumes_ml.items()},
-            result.warnings,
+            tuple(as_given(note, self.given) for note in (*result.warnings, *notes)),
         )
 
     def _load(self) -> Predictor:
@@ -202,20 +215,24 @@ class _Work:
             arithmetic=options.arithmetic,
         )
 
-    def _write(self, case: Case, volume: Volume, labels: LabelMap) -> tuple[str, ...]:
-        """Write all that was asked for; the names, relative to the folder."""
+    def _files(self, case: Case, volume: Volume) -> tuple[tuple[str, Path], ...]:
+        """What is to be written: forms and names."""
         if self.single:
-            paths, preview = [self.out], self.out.with_name(f"{io.stem(self.out)}_preview.png")
-        else:
-            kinds = self.options.formats or (default_format(volume.meta.kind, volume.geometry.shape),)
-            paths = [self.out / f"{case.id}{io.suffix_for(kind)}" for kind in dict.fromkeys(kinds)]
-            preview = self.out / f"{case.id}_preview.png"
-        for path in paths:
-            write_checked(labels, path)
+            return ((form_of(self.out, self.options.formats), self.out),)
+        forms = self.options.formats or (default_format(volume.meta.kind, volume.geometry.shape),)
+        return tuple((form, self.out / f"{case.id}{io.suffix_for(form)}") for form in dict.fromkeys(forms))
+
+    def _write(
+        self, case: Case, volume: Volume, labels: LabelMap, files: Sequence[tuple[str, Path]]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Write all that was asked for; the names, relative to the folder, and what could not be said."""
+        written = [self.writer.write(form, path, labels) for form, path in files]
+        paths = [path for forms, _ in written for path in forms]
         if self.options.preview:
-            draw_preview(preview, volume, labels, case.id)
-            paths.append(preview)
-        return tuple(path.name for path in paths)
+            name = io.stem(self.out) if self.single else case.id
+            paths.append((self.out.parent if self.single else self.out) / f"{name}_preview.png")
+            draw_preview(paths[-1], volume, labels, case.id)
+        return tuple(path.name for path in paths), tuple(note for _, notes in written for note in notes)
 
     def _failed(self, case: Case, found: str | None, reason: str, start: float) -> Record:
         return Record(
@@ -225,7 +242,7 @@ class _Work:
             self.model.digest,
             self.how(case),
             seconds=time.perf_counter() - start,
-            reason=reason,
+            reason=as_given(reason, self.given),
         )
 
 
@@ -265,15 +282,7 @@ def _check_request(paths: Sequence[Path], out: Path, options: PredictOptions) ->
 
 
 def _check_file(paths: Sequence[Path], out: Path, options: PredictOptions) -> None:
-    kind = io.kind_of(out.name)
-    if kind not in FORMATS:
-        raise UsageError(
-            f"Masks are not written as {out.suffix}; give a name that ends as one of {', '.join(FORMATS)}."
-        )
-    if options.formats and options.formats != (kind,):
-        raise UsageError(
-            f"{out.name} says {kind}, the format asked for is {', '.join(options.formats)}. Give a folder."
-        )
+    form_of(out, options.formats)
     if any(out.resolve() == path.resolve() for path in paths):
         raise UsageError(f"{out} is the scan itself; give its mask another name.")
     if out.exists() and not options.overwrite:

@@ -18,13 +18,15 @@ from medseg.core.errors import InputError, MachineError
 from medseg.core.geometry import Voxels
 from medseg.core.volume import LabelMap
 from medseg.data.dataset import Case
+from medseg.io.compare import difference
 from medseg.io.files import digest, read_json, write_json
+from medseg.io.names import unique_names
 
 __all__ = ["FORMATS", "PREDICTIONS_SCHEMA", "Ledger", "Record", "default_format", "input_digest", "write_checked"]
 
 PREDICTIONS_SCHEMA = "medseg/predictions/1"
 
-FORMATS = ("nifti", "mha", "nrrd", "png")
+FORMATS = ("nifti", "nrrd", "seg.nrrd", "mha", "png", "dicom-seg", "rtstruct")
 """What masks can be written as."""
 
 _PICTURES = ("png", "jpeg", "tiff", "bmp")
@@ -51,10 +53,20 @@ def write_checked(label_map: LabelMap, path: Path) -> None:
     back = io.read_labels(path)
     # A picture's file has no place for a grid in space.
     placed = io.kind_of(path) not in _PICTURES
-    if np.array_equal(back.array, label_map.array) and (not placed or back.geometry.same_as(label_map.geometry)):
+    if _says_the_same(label_map, back) and (not placed or back.geometry.same_as(label_map.geometry)):
         return
     path.unlink(missing_ok=True)
     raise MachineError(f"{path} did not read back as it was written and was removed. Check the disk, then run again.")
+
+
+def _says_the_same(label_map: LabelMap, back: LabelMap) -> bool:
+    """Whether the values are the same, or, where the file has names and values of its own, the names."""
+    if np.array_equal(back.array, label_map.array):
+        return True
+    if back.labels is None or label_map.labels is None or back.array.shape != label_map.array.shape:
+        return False
+    called = unique_names(label_map.labels.names)
+    return difference(label_map.array, label_map.labels, back.array, back.labels, called) is None
 
 
 def input_digest(case: Case) -> str:

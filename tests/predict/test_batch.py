@@ -76,10 +76,8 @@ def test_a_folder_of_scans_becomes_a_folder_of_masks_and_a_record(scans, model, 
     assert [type(event) for event in events] == [CasePredicted] * 3 + [Finished]
     assert events[-1].summary == {"predicted": 3, "current": 0, "failed": 0}
     assert sorted(path.name for path in out.iterdir()) == [
-        "case_a.nii.gz",
-        "case_b.nii.gz",
-        "case_c.nii.gz",
-        "predictions.json",
+        *("case_a.labels.txt", "case_a.nii.gz", "case_b.labels.txt", "case_b.nii.gz"),
+        *("case_c.labels.txt", "case_c.nii.gz", "predictions.json"),
     ]
     predictor = Predictor.load(model, device="cpu", arithmetic="float32")
     for name, facts in recorded(out).items():
@@ -164,7 +162,9 @@ def test_work_that_is_stopped_leaves_whole_files_and_a_record_to_go_on_from(scan
     with pytest.raises(KeyboardInterrupt):
         events.throw(KeyboardInterrupt())
     assert set(recorded(out)) == {"case_a"}
-    assert sorted(path.name for path in out.iterdir()) == ["case_a.nii.gz", "predictions.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("case_a.labels.txt", "case_a.nii.gz", "predictions.json"),
+    ]
     statuses = [event.status for event in by_case(predict_cases([scans], model, out, CPU)).values()]
     assert statuses == ["current", "predicted", "predicted"]
 
@@ -201,8 +201,8 @@ def test_one_scan_and_a_file_name_write_that_file_and_nothing_else(scans, model,
 
 def test_several_formats_hold_the_same_mask(scans, model, tmp_path):
     (event, _) = predict_cases([scans / "case_a.nii.gz"], model, tmp_path / "out", on_cpu(formats=("nrrd", "nifti")))
-    assert event.outputs == ("case_a.nrrd", "case_a.nii.gz")
-    one, other = (io.read_labels(tmp_path / "out" / name) for name in event.outputs)
+    assert event.outputs == ("case_a.nrrd", "case_a.nii.gz", "case_a.labels.txt")
+    one, other = (io.read_labels(tmp_path / "out" / name) for name in event.outputs[:2])
     np.testing.assert_array_equal(one.array, other.array)
 
 
@@ -226,12 +226,12 @@ def test_a_scan_of_two_files_is_one_case(tmp_path):
     for n in range(2):
         write_scan(tmp_path / "scans" / f"knee_000{n}.nii.gz", seed=n)
     (event, _) = predict_cases([tmp_path / "scans"], model, tmp_path / "out", CPU)
-    assert (event.case, event.outputs) == ("knee", ("knee.nii.gz",))
+    assert (event.case, event.outputs) == ("knee", ("knee.nii.gz", "knee.labels.txt"))
 
 
 def test_a_preview_is_drawn_beside_the_mask(scans, model, tmp_path):
     (event, _) = predict_cases([scans / "case_a.nii.gz"], model, tmp_path / "out", on_cpu(preview=True))
-    assert event.outputs == ("case_a.nii.gz", "case_a_preview.png")
+    assert event.outputs == ("case_a.nii.gz", "case_a.labels.txt", "case_a_preview.png")
     with Image.open(tmp_path / "out" / "case_a_preview.png") as picture:
         assert min(picture.size) > 300
 
