@@ -6,6 +6,9 @@ plain header a slice, in the order of the slices, whatever files the images lie 
 the references are then put right. Nothing is interpolated: a slice without an image has no frame.
 """
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +53,22 @@ def write_seg(
     labels = derived.labels_of(label_map)
     images = derived.source_of(label_map, source, FORM)
     refuse_overlap(labels, seg_type)
-    with quietly():
+    with quietly(), _hushed():
         dataset = _segmentation(label_map, labels, images, producer, seg_type)
         dataset.save_as(path, enforce_file_format=True)
     return derived.about_gaps(label_map, images, "frame")
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """What highdicom logs (an empty result, an odd name of a patient) is known here, or must not be told."""
+    log = logging.getLogger("highdicom")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def refuse_overlap(labels: Labels, seg_type: SegType) -> None:

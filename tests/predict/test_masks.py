@@ -1,0 +1,182 @@
+"""Predictions in every form: DICOM objects beside files, names with all of them, refusals before the network runs."""
+
+import json
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+
+from medseg import io
+from medseg.config.schema import LabelConfig
+from medseg.core.errors import UsageError
+from medseg.core.events import CaseFailed, CasePredicted, Warned
+from medseg.io.dicom.codes import SIDES, Code
+from medseg.model import ModelInfo, save_model
+from medseg.nn.networks import build
+from medseg.predict import PredictOptions, Predictor, predict_cases
+from tests.io.dicom_files import write_series
+from tests.predict.plans import small_plan
+
+LABELS = {"left kidney": 3, "blob": 5}
+
+
+def on_cpu(**wishes):
+    return PredictOptions(**{"device": "cpu", "arithmetic": "float32", **wishes})
+
+
+def make_model(folder, labels=LABELS, **info):
+    plan = small_plan(labels=labels)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = build(plan.network).state_dict()
+    save_model(folder, ModelInfo(plan, "kidneys", **info), {0: weights})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("trained") / "model")
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans") / "knee"
+    stored = np.random.default_rng(0).normal(1100, 60, (5, 8, 9)).astype(np.uint16)
+    write_series(folder, stored, reverse=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tilted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans") / "head"
+    stored = np.random.default_rng(1).normal(1100, 60, (6, 8, 9)).astype(np.uint16)
+    write_series(folder, stored, step=(0.0, 0.7, 2.5))
+    return folder
+
+
+def only(events):
+    (event,) = (event for event in events if isinstance(event, CasePredicted | CaseFailed))
+    return event
+
+
+def test_all_forms_of_a_dicom_case_say_the_same(series, model, tmp_path):
+    forms = ("dicom-seg", "rtstruct", "nifti", "seg.nrrd")
+    event = only(predict_cases([series], model, tmp_path, on_cpu(formats=forms)))
+    assert event.outputs == (*("knee_seg.dcm", "knee_rtstruct.dcm", "knee.nii.gz", "knee.labels.txt", "knee.seg.nrrd"),)
+    expected = Predictor.load(model, device="cpu", arithmetic="float32")(io.read(series)).labels
+    assert np.unique(expected.array).size > 1
+    for name in ("knee_seg.dcm", "knee_rtstruct.dcm", "knee.seg.nrrd"):
+        back = io.read_labels(tmp_path / name, image=series)
+        assert back.geometry.same_as(expected.geometry)
+        for label in LABELS:
+            np.testing.assert_array_equal(
+                back.labels.mask(back.array, label), expected.labels.mask(expected.array, label)
+            )
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "knee.nii.gz").array, expected.array)
+    assert '3   185  102   83        1  1  1    "left kidney"' in (tmp_path / "knee.labels.txt").read_text()
+    (record,) = json.loads((tmp_path / "predictions.json").read_text())["cases"]
+    assert record["outputs"] == list(event.outputs)
+    assert record["options"]["seg_type"] == "binary"
+
+
+def test_a_dicom_case_is_nifti_where_nothing_else_is_asked_for(series, model, tmp_path):
+    assert only(predict_cases([series], model, tmp_path, on_cpu())).outputs == ("knee.nii.gz", "knee.labels.txt")
+
+
+def test_a_repeat_has_the_same_uids_and_another_model_others(series, model, tmp_path):
+    def uids(model, out):
+        only(predict_cases([series], model, out, on_cpu(formats=("dicom-seg", "rtstruct"))))
+        found = [pydicom.dcmread(out / f"knee_{kind}.dcm") for kind in ("seg", "rtstruct")]
+        return [uid for dataset in found for uid in (dataset.SeriesInstanceUID, dataset.SOPInstanceUID)]
+
+    first = uids(model, tmp_path / "first")
+    assert len(set(first)) == 4
+    assert uids(model, tmp_path / "again") == first
+    other = make_model(tmp_path / "other", labels={"left kidney": 3, "spleen": 5})
+    assert set(uids(other, tmp_path / "third")).isdisjoint(first)
+
+
+def test_what_a_configuration_declared_of_a_label_is_written(series, tmp_path):
+    declared = {"blob": LabelConfig(code="367643001", meaning="Cyst", category="abnormality", color=(10, 20, 30))}
+    model = make_model(tmp_path / "model", codes=declared)
+    events = list(predict_cases([series], model, tmp_path / "out", on_cpu(formats=("dicom-seg", "rtstruct"))))
+    assert not any(isinstance(event, Warned) for event in events)
+    back = io.read_labels(tmp_path / "out" / "knee_seg.dcm", image=series)
+    kidney, blob = back.meta.header["codes"]["left kidney"], back.meta.header["codes"]["blob"]
+    assert (kidney.kind, kidney.side) == (Code("64033007", "SCT", "Kidney"), SIDES["left"])
+    assert (blob.kind, blob.category.value) == (Code("367643001", "SCT", "Cyst"), "49755003")
+    rtstruct = pydicom.dcmread(tmp_path / "out" / "knee_rtstruct.dcm")
+    assert rtstruct.ROIContourSequence[1].ROIDisplayColor == [10, 20, 30]
+
+
+def test_labels_without_a_code_are_told_once_and_only_where_dicom_is_written(series, model, tmp_path):
+    warned = [
+        e.text
+        for e in predict_cases([series], model, tmp_path / "a", on_cpu(formats=("rtstruct",)))
+        if isinstance(e, Warned)
+    ]
+    assert len(warned) == 1
+    assert "No code is known for blob" in warned[0]
+    assert not any(isinstance(e, Warned) for e in predict_cases([series], model, tmp_path / "b", on_cpu()))
+
+
+@pytest.mark.parametrize("form", ["dicom-seg", "rtstruct"])
+def test_what_is_no_dicom_series_is_refused_before_the_network_runs(series, model, tmp_path, monkeypatch, form):
+    scan = tmp_path / "scan.nii.gz"
+    io.write(io.read(series), scan)
+    monkeypatch.setattr(Predictor, "__call__", lambda *_: pytest.fail("the network ran"))
+    event = only(predict_cases([scan], model, tmp_path / "out", on_cpu(formats=("nifti", form))))
+    assert event.reason.startswith(f"scan cannot be written as {form}, so it was not predicted.")
+    assert "made from nifti" in event.reason
+    assert "write NIfTI" in event.reason
+
+
+@pytest.mark.parametrize("form", ["mha", "nrrd", "seg.nrrd"])
+def test_a_sheared_grid_is_refused_by_name_before_the_network_runs(tilted, model, tmp_path, monkeypatch, form):
+    monkeypatch.setattr(Predictor, "__call__", lambda *_: pytest.fail("the network ran"))
+    event = only(predict_cases([tilted], model, tmp_path / "out", on_cpu(formats=(form,))))
+    assert "sheared (gantry tilt)" in event.reason
+    assert "NIfTI" in event.reason
+    assert "dicom-seg" in event.reason
+
+
+def test_a_sheared_grid_is_kept_by_nifti_and_dicom(tilted, model, tmp_path):
+    event = only(predict_cases([tilted], model, tmp_path, on_cpu(formats=("nifti", "dicom-seg", "rtstruct"))))
+    assert isinstance(event, CasePredicted)
+    grid = io.read(tilted).geometry
+    assert not grid.is_orthogonal
+    expected = io.read_labels(tmp_path / "head.nii.gz")
+    assert expected.geometry.same_as(grid)
+    for name in ("head_seg.dcm", "head_rtstruct.dcm"):
+        back = io.read_labels(tmp_path / name, image=tilted)
+        np.testing.assert_array_equal(back.labels.mask(back.array, "blob"), expected.array == LABELS["blob"])
+
+
+def test_a_label_map_seg_is_small_and_refused_where_labels_overlap(series, model, tmp_path):
+    wishes = on_cpu(formats=("dicom-seg",), seg_type="labelmap")
+    only(predict_cases([series], model, tmp_path / "out", wishes))
+    assert pydicom.dcmread(tmp_path / "out" / "knee_seg.dcm").SegmentationType == "LABELMAP"
+    nested = make_model(tmp_path / "nested", labels={"whole": [3, 5], "core": 5})
+    with pytest.raises(UsageError, match="core and whole overlap.*Leave --seg-type out"):
+        list(predict_cases([series], nested, tmp_path / "no", wishes))
+    assert not (tmp_path / "no").exists()
+
+
+def test_one_file_is_written_under_its_own_name(series, model, tmp_path):
+    list(predict_cases([series], model, tmp_path / "mask.dcm", on_cpu(formats=("rtstruct",))))
+    assert pydicom.dcmread(tmp_path / "mask.dcm").Modality == "RTSTRUCT"
+    list(predict_cases([series], model, tmp_path / "mask.seg.nrrd", on_cpu()))
+    assert io.read_labels(tmp_path / "mask.seg.nrrd").labels.to_json() == LABELS
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.dcm", "mask.seg.nrrd"]
+
+
+@pytest.mark.parametrize("forms", [(), ("nifti",), ("dicom-seg", "rtstruct")])
+def test_a_dcm_file_must_say_which_object_it_is(series, model, tmp_path, forms):
+    with pytest.raises(UsageError, match=r"mask.dcm may be .*: say -f dicom-seg or -f rtstruct"):
+        list(predict_cases([series], model, tmp_path / "mask.dcm", on_cpu(formats=forms)))
+
+
+def test_labels_called_after_their_values_need_no_description(series, tmp_path):
+    model = make_model(tmp_path / "model", labels={"label 3": 3, "label 5": 5})
+    assert only(predict_cases([series], model, tmp_path / "out", on_cpu())).outputs == ("knee.nii.gz",)
