@@ -7,7 +7,7 @@ data set, in the palette that pictures have. The module knows no file.
 from collections.abc import Iterable
 
 from medseg.core.volume import LabelMap
-from medseg.io.dicom.codes import MEANINGS, RGB, Meaning, meaning_of
+from medseg.io.codes import MEANINGS, RGB, Meaning, meaning_of
 from medseg.io.raster import palette
 
 __all__ = ["colors_of", "meanings_of"]

@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
+from medseg.io.codes import Code, Meaning
 from medseg.io.colors import colors_of, meanings_of
-from medseg.io.dicom.codes import Code, Meaning
 from medseg.io.names import unique_names
 
 __all__ = ["segmented"]

@@ -16,7 +16,7 @@ from medseg import io
 from medseg.core.errors import InputError, UsageError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Volume
-from medseg.io.dicom.codes import MEANINGS, Meaning, meanings
+from medseg.io.codes import MEANINGS, Meaning, meanings
 from medseg.io.itksnap import write_label_description
 from medseg.model import Model
 from medseg.predict.outputs import FORMATS, write_checked

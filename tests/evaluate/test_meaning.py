@@ -124,7 +124,7 @@ def test_structures_that_overlap_are_judged_whole():
 
 
 def test_codes_go_before_names_unless_they_are_generic():
-    from medseg.io.dicom.codes import Code, Meaning
+    from medseg.io.codes import Code, Meaning
 
     def coded(label_map, **codes):
         tissue = Code("85756007", "SCT", "Tissue")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.config.schema import LabelConfig
-from medseg.io.dicom.codes import CATEGORIES, SIDES, Code, meaning_of, meanings
+from medseg.io.codes import CATEGORIES, SIDES, Code, meaning_of, meanings
 
 LIVER = Code("10200004", "SCT", "Liver")
 KIDNEY = Code("64033007", "SCT", "Kidney")

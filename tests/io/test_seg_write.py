@@ -12,7 +12,7 @@ from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta
-from medseg.io.dicom.codes import MEANINGS, meaning_of
+from medseg.io.codes import MEANINGS, meaning_of
 from tests.io.frames_in_memory import RAS_LPS, images_on, series_grids
 
 PRODUCER = io.Producer("kidneys", "sha256:0123456789abcdef0123")

@@ -13,8 +13,8 @@ from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded
 from medseg.core.volume import LabelMap, Meta
+from medseg.io.codes import MEANINGS, meaning_of
 from medseg.io.compare import difference, value_pairs
-from medseg.io.dicom.codes import MEANINGS, meaning_of
 from medseg.io.itksnap import label_description
 from medseg.io.names import unique_names
 from tests.strategies import geometries

@@ -28,6 +28,7 @@ SAMPLE = Path(__file__).resolve().parents[2] / "sample_data" / "dicom"
 PACKAGES = {
     "dciodvfy": "Debian's dicom3tools",
     "storescu": "Debian's dcmtk",
+    "dcmdump": "Debian's dcmtk",
     "Orthanc": "Debian's orthanc",
     "segimage2itkimage": "dcmqi, of the extra 'oracles'",
     "dcm2niix": "dcm2niix, of the extra 'oracles'",

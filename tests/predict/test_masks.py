@@ -11,7 +11,7 @@ from medseg import io
 from medseg.config.schema import LabelConfig
 from medseg.core.errors import UsageError
 from medseg.core.events import CaseFailed, CasePredicted, Warned
-from medseg.io.dicom.codes import SIDES, Code
+from medseg.io.codes import SIDES, Code
 from medseg.model import ModelInfo, save_model
 from medseg.nn.networks import build
 from medseg.predict import PredictOptions, Predictor, predict_cases

@@ -22,9 +22,9 @@ from scipy import ndimage
 
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta
+from medseg.io.codes import Meaning
 from medseg.io.colors import colors_of, meanings_of
 from medseg.io.dicom import derived
-from medseg.io.dicom.codes import Meaning
 from medseg.io.dicom.contours import contours_of
 from medseg.io.dicom.derived import Plane, Source, as_dicom_number
 from medseg.io.dicom.find import quietly, text

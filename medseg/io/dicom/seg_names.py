@@ -13,7 +13,7 @@ from pydicom.sr._snomed_dict import mapping
 
 from medseg.core.errors import InputError
 from medseg.core.labels import folded
-from medseg.io.dicom.codes import Code, Meaning
+from medseg.io.codes import Code, Meaning
 from medseg.io.dicom.find import Frame, numbers, text
 from medseg.io.dicom.objects import items
 

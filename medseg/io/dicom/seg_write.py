@@ -22,9 +22,9 @@ from medseg._version import __version__
 from medseg.core.errors import InputError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta
+from medseg.io.codes import Code, Meaning
 from medseg.io.colors import colors_of, meanings_of
 from medseg.io.dicom import derived
-from medseg.io.dicom.codes import Code, Meaning
 from medseg.io.dicom.derived import Source, new_uid
 from medseg.io.dicom.find import numbers, quietly, text
 from medseg.io.dicom.producer import Producer, SegType
