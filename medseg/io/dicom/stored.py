@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydicom.uid import UID
 
 from medseg.core.errors import InputError, MachineError
-from medseg.io.codestream import has_end, head_of, length_of_runs
+from medseg.io.dicom.codestream import has_end, head_of, length_of_runs
 from medseg.io.dicom.decode import Coded, DecodeError, decoded, is_decodable
 from medseg.io.dicom.encoded import CutOff, Misplaced, PixelElement, Source, forget, frame_stream, pixel_element
 from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
