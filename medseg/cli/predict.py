@@ -45,6 +45,9 @@ def command(
         list[str] | None,
         typer.Option("--folds", metavar="0|1|…|all", help="Fold that votes, repeatable; default: all."),
     ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write what was said of each class (large files).")
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Draw a picture of each mask on its scan.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is up to date.")] = False,
     *,
@@ -64,6 +67,7 @@ def command(
         device=shared.device,
         max_memory=shared.max_memory_bytes,
         read=ReadOptions.parse(shared.read) if shared.read else None,
+        probabilities=probabilities,
         preview=preview,
         overwrite=overwrite,
     )

@@ -46,6 +46,7 @@ class PredictOptions:
         max_memory: Bytes that blending may hold at a time; no bound by default.
         arithmetic: The type that networks compute in; "auto" times it.
         read: How files are read where that is not as in training.
+        probabilities: Also write CASE_probabilities.nii.gz: what was said of each class, background first.
         preview: Also draw CASE_preview.png.
         overwrite: Do every case again, whatever lies there.
     """
@@ -59,6 +60,7 @@ class PredictOptions:
     max_memory: int | None = None
     arithmetic: Dtype | Literal["auto"] = "auto"
     read: io.ReadOptions | None = None
+    probabilities: bool = False
     preview: bool = False
     overwrite: bool = False
 
@@ -140,6 +142,7 @@ class _Work:
             "formats": list(options.formats),
             **({"seg_type": options.seg_type} if "dicom-seg" in options.formats else {}),
             "preview": options.preview,
+            "probabilities": options.probabilities,
             "read": self.read.updated(case.read).to_pairs(),
         }
 
@@ -186,11 +189,17 @@ class _Work:
         volume = read_image(case, self.read)
         files = self._files(case, volume)
         for form, path in files:
-            self.writer.check(form, path, volume, case.id)
+            self.writer.check(form, path, volume)
         if self.predictor is None:
             self.predictor = self._load()
-        result = self.predictor(volume)
+        said: Volume | None = None
+        if self.options.probabilities:
+            result, said = self.predictor.with_probabilities(volume)
+        else:
+            result = self.predictor(volume)
         outputs, notes = self._write(case, volume, result.labels, files)
+        if said is not None:
+            outputs += (self._write_probabilities(case, said),)
         return Record(
             case.id,
             "predicted",
@@ -229,10 +238,20 @@ class _Work:
         written = [self.writer.write(form, path, labels) for form, path in files]
         paths = [path for forms, _ in written for path in forms]
         if self.options.preview:
-            name = io.stem(self.out) if self.single else case.id
-            paths.append((self.out.parent if self.single else self.out) / f"{name}_preview.png")
+            paths.append(self._beside(case, "_preview.png"))
             draw_preview(paths[-1], volume, labels, case.id)
         return tuple(path.name for path in paths), tuple(note for _, notes in written for note in notes)
+
+    def _write_probabilities(self, case: Case, said: Volume) -> str:
+        """As NIfTI whatever the masks are: it holds four axes, and grids that lean. Returns the name."""
+        path = self._beside(case, "_probabilities.nii.gz")
+        io.write(said, path)
+        return path.name
+
+    def _beside(self, case: Case, ending: str) -> Path:
+        """What lies beside the mask of a case."""
+        name = io.stem(self.out) if self.single else case.id
+        return (self.out.parent if self.single else self.out) / f"{name}{ending}"
 
     def _failed(self, case: Case, found: str | None, reason: str, start: float) -> Record:
         return Record(

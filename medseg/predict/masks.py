@@ -23,7 +23,7 @@ from medseg.predict.outputs import FORMATS, write_checked
 
 __all__ = ["MaskWriter", "form_of", "mask_writer"]
 
-_SHAPES_NO_RESULT = ("formats", "preview", "seg_type")
+_SHAPES_NO_RESULT = ("formats", "preview", "probabilities", "seg_type")
 """Options of a prediction that decide what is written, not what was found."""
 
 
@@ -43,7 +43,7 @@ class MaskWriter:
     producer: io.Producer
     seg_type: io.SegType = "binary"
 
-    def check(self, form: str, path: Path, volume: Volume, case: str) -> None:
+    def check(self, form: str, path: Path, volume: Volume) -> None:
         """Refuse what could not be written for this image.
 
         Raises:
@@ -55,7 +55,7 @@ class MaskWriter:
             else:
                 io.check_writable(volume.geometry, path)
         except InputError as error:
-            raise InputError(f"{case} cannot be written as {form}, so it was not predicted. {error}") from error
+            raise InputError(f"It cannot be written as {form}, so it was not predicted. {error}") from error
 
     def write(self, form: str, path: Path, label_map: LabelMap) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         """Write one form; the files that it has become, and what it cannot say.

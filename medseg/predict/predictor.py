@@ -16,7 +16,7 @@ from itertools import combinations, product
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from medseg.core.volume import LabelMap, Volume
 from medseg.model import load_model
 from medseg.plan.plan import Plan
 from medseg.predict.arithmetic import Arithmetic, Dtype, candidates, fastest
-from medseg.predict.blend import blended_slabs, cropped, decide, slab_axis, slab_bytes
+from medseg.predict.blend import blended_slabs, cropped, decide, gathered, slab_axis, slab_bytes
 from medseg.predict.device import resolve_device
 from medseg.predict.windows import pad_to, tiles, window_box
 from medseg.transforms.preprocess import Prepared, preprocess
@@ -40,6 +40,7 @@ Network = Callable[[Tensor], Tensor]
 """Images (batch, channels, *patch) → logits (batch, classes, *patch)."""
 
 Classes = NDArray[np.integer[Any]]
+_Finished = TypeVar("_Finished")
 
 WORTH_TIMING = 20
 """A volume of fewer windows is done before a choice of arithmetic has paid for itself."""
@@ -151,13 +152,33 @@ class Predictor:
             MachineError: The memory does not suffice.
         """
         start = time.perf_counter()
+        return self._concluded(volume, self.native_classes(self._prepared(volume)), start)
+
+    def with_probabilities(self, volume: Volume) -> tuple[Prediction, Volume]:
+        """Segment a volume, and give what was said of each class: (classes, i, j, k) on its grid, background first.
+
+        The most probable class is the one of the prediction. Takes 4 bytes a voxel and class.
+
+        Raises:
+            InputError: The volume has another number of channels than the model.
+            MachineError: The memory does not suffice.
+        """
+        start = time.perf_counter()
+        prepared = self._prepared(volume)
+        said = self._blended(prepared.array, prepared.canonical.shape, prepared.straightening, gathered)
+        said = np.ascontiguousarray(prepared.reorientation.inverse.apply(said))
+        return self._concluded(volume, said.argmax(axis=0), start), Volume(said, volume.geometry, volume.meta)
+
+    def _prepared(self, volume: Volume) -> Prepared:
         channels = self.plan.channels
         if volume.n_channels != len(channels):
             raise InputError(
                 f"The image has {_counted(volume.n_channels)}, but the model needs {_counted(len(channels))} "
                 f"({', '.join(channels)}). Give it the images that it was trained on."
             )
-        classes = self.native_classes(preprocess(volume, self.plan.preprocessing))
+        return preprocess(volume, self.plan.preprocessing)
+
+    def _concluded(self, volume: Volume, classes: Classes, start: float) -> Prediction:
         labels = self.plan.label_names
         label_map = LabelMap(labels.from_classes(classes), volume.geometry, labels, volume.meta)
         return Prediction(
@@ -185,6 +206,16 @@ class Predictor:
         Raises:
             MachineError: The memory does not suffice.
         """
+        return self._blended(array, shape, straightened, decide)
+
+    def _blended(
+        self,
+        array: NDArray[np.float32],
+        shape: Sequence[int] | None,
+        straightened: Straightening | None,
+        finish: Callable[..., _Finished],
+    ) -> _Finished:
+        """What `finish` (`blend.decide` or `blend.gathered`) makes of the blended probabilities."""
         padded, inside = pad_to(array, self._box)
         shape = array.shape[1:] if shape is None else shape
         # The planes of a leaning grid slide on each other: only from plane to plane can they be brought back.
@@ -198,7 +229,7 @@ class Predictor:
                 slabs = blended_slabs(
                     image, self._box, self.overlap, self._probabilities, axis=axis, batch=self._batch, store=store
                 )
-                return decide(cropped(slabs, axis, inside), axis, array.shape[1:], shape, placed)
+                return finish(cropped(slabs, axis, inside), axis, array.shape[1:], shape, placed)
 
     @property
     def _batch(self) -> int:

@@ -358,3 +358,18 @@ def test_what_a_format_cannot_say_of_a_tilted_ct_is_refused_by_name(shared_data,
         (event,) = by_case(predict_cases([series], trained, tmp_path / kind, on_cpu(formats=(kind,)))).values()
         assert isinstance(event, CaseFailed)
         assert "sheared (gantry tilt)" in event.reason
+
+
+def test_probabilities_lie_beside_the_masks_on_their_grid_and_decide_them(model, tmp_path):
+    scan = write_scan(tmp_path / "scans" / "a.nii.gz", orientation=ORIENTATIONS[29])
+    *_, finished = predict_cases([scan], model, tmp_path / "out", on_cpu(probabilities=True))
+    assert finished.summary["predicted"] == 1
+    said = io.read(tmp_path / "out" / "a_probabilities.nii.gz", io.ReadOptions(channels="last"))
+    mask = io.read_labels(tmp_path / "out" / "a.nii.gz")
+    assert said.geometry.same_as(mask.geometry)
+    np.testing.assert_allclose(said.array.sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_array_equal(np.array([0, 3, 5])[said.array.argmax(axis=0)], mask.array)
+    record = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"][0]
+    assert {"a.nii.gz", "a_probabilities.nii.gz"} <= set(record["outputs"])
+    again = list(predict_cases([scan], model, tmp_path / "out", on_cpu(probabilities=True)))
+    assert [event.status for event in again if isinstance(event, CasePredicted)] == ["current"]

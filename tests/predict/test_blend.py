@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from medseg.core.errors import ModelError
 from medseg.predict import blend
-from medseg.predict.blend import blended_slabs, cropped, decide, slab_axis, slab_bytes
+from medseg.predict.blend import blended_slabs, cropped, decide, gathered, slab_axis, slab_bytes
 from medseg.predict.windows import blend_window, pad_to, tiles
 from medseg.transforms.grid import resample_linear
 from tests.predict.plans import looking_around
@@ -76,6 +76,16 @@ def test_deciding_slab_by_slab_is_deciding_the_resampled_whole(shape_box, new_sh
     assert classes.dtype == np.uint8
     np.testing.assert_array_equal(classes[clear], resampled.argmax(axis=0)[clear])
     assert clear.mean() > 0.5 or clear.size < 100, "where classes are as likely, either is right: most are not"
+
+
+@given(boxes(largest=6), st.tuples(*[st.integers(1, 15)] * 3), st.integers(0, 2))
+def test_what_is_gathered_is_the_resampled_whole_and_decides_as_slabs_do(shape_box, new_shape, axis):
+    shape, box = shape_box
+    image, network = image_of(shape), probabilities_of(looking_around())
+    said = gathered(blended_slabs(image, box, 0.5, network, axis=axis), axis, shape, new_shape)
+    np.testing.assert_allclose(said, resample_linear(whole(image, box, 0.5, network), new_shape), atol=1e-5)
+    classes = decide(blended_slabs(image, box, 0.5, network, axis=axis), axis, shape, new_shape)
+    np.testing.assert_array_equal(said.argmax(axis=0), classes)
 
 
 def test_one_slice_after_the_other_is_the_same_as_all_at_once(monkeypatch):

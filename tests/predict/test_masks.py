@@ -127,9 +127,9 @@ def test_what_is_no_dicom_series_is_refused_before_the_network_runs(series, mode
     io.write(io.read(series), scan)
     monkeypatch.setattr(Predictor, "__call__", lambda *_: pytest.fail("the network ran"))
     event = only(predict_cases([scan], model, tmp_path / "out", on_cpu(formats=("nifti", form))))
-    assert event.reason.startswith(f"scan cannot be written as {form}, so it was not predicted.")
-    assert "made from nifti" in event.reason
-    assert "write NIfTI" in event.reason
+    assert event.reason.startswith(f"It cannot be written as {form}, so it was not predicted.")
+    assert "lies on a DICOM series, and this comes from nifti" in event.reason
+    assert "-f nifti" in event.reason
 
 
 @pytest.mark.parametrize("form", ["mha", "nrrd", "seg.nrrd"])
