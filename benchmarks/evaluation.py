@@ -226,7 +226,8 @@ def _draw_errors(errors: dict[str, dict[tuple[str, str], list[float]]], path: Pa
             f"{_title(column)}: mean error " + ("[points]" if column == "nsd1" else "[% of truth]"), fontsize=10
         )
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False, fontsize=8, title="spacing")
+    shown = panels[0].get_legend_handles_labels()
+    figure.legend(*shown, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
