@@ -37,7 +37,10 @@ def leaning(draw, smallest=8, largest=14):
     affine[:3, :3] = draw(rotations(20)) @ shear @ np.diag(spacing)
     affine[:3, 3] = draw(st.tuples(*[st.floats(-50, 50)] * 3))
     grid = Geometry(draw(st.tuples(*[st.integers(smallest, largest)] * 3)), affine)
-    assume(not grid.is_orthogonal)
+    try:
+        assume(straightening(grid) is not None)
+    except InputError:
+        assume(False)  # three leans may add up to a very flat grid
     return grid
 
 
@@ -72,10 +75,7 @@ class TestImages:
     @settings(max_examples=30)
     @given(leaning())
     def test_a_smooth_function_of_the_place_is_the_same_function_afterwards(self, grid):
-        try:
-            way = straightening(grid)
-        except InputError:
-            assume(False)
+        way = straightening(grid)
         image = straighten_image(wave(grid.to_world(indices_of(grid)))[None], way, [-9.0])
         assert image.shape == (1, *way.grid.shape)
         there = inside(way, grid, margin=3)
@@ -87,10 +87,7 @@ class TestImages:
     @settings(max_examples=30)
     @given(leaning())
     def test_a_constant_stays_constant_and_the_corners_get_what_is_outside(self, grid):
-        try:
-            way = straightening(grid)
-        except InputError:
-            assume(False)
+        way = straightening(grid)
         image = straighten_image(np.full((1, *grid.shape), 7.0, np.float32), way, [-3.0])
         assert np.abs(image[0] - 7)[inside(way, grid, margin=1)].max(initial=0) < 1e-5
         assert image.min() >= -3
@@ -157,10 +154,7 @@ class TestLabels:
     @given(leaning(), st.integers(0, 99))
     def test_every_class_wins_where_its_share_is_largest(self, grid, seed):
         """Against one-hot masks that are straightened whole, without boxes: boxes must lose nothing."""
-        try:
-            way = straightening(grid)
-        except InputError:
-            assume(False)
+        way = straightening(grid)
         rng = np.random.default_rng(seed)
         classes = np.kron(rng.integers(0, 4, (7, 7, 7)), np.ones((2, 2, 2), int))[tuple(map(slice, grid.shape))]
         found = straighten_classes(classes.astype(np.uint8), way, way.grid.shape, 4)
