@@ -6,6 +6,7 @@ The module looks at names and at tables; it reads no image.
 """
 
 import csv
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +134,7 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
     """The label maps that lie directly in a folder, by case id, in natural order.
 
     Hidden files, other kinds of file, DICOM images, and what medseg writes beside a mask (CASE_probabilities, …) do not
-    count.
+    count; of the forms of one prediction (NIfTI, DICOM SEG, RTSTRUCT, …) that `predictions.json` lists, the first does.
 
     Raises:
         UsageError: There is no such folder.
@@ -144,9 +145,10 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
     files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
     found: dict[str, Path] = {}
     stems = {stem(file) for file in files}
+    recorded = _recorded(folder)
     for file in sorted(files, key=lambda file: natural_key(file.name)):
-        case = stem(file)
-        if any(case.endswith(ending) and case.removesuffix(ending) in stems for ending in _BESIDE):
+        case = recorded.get(file.name, stem(file))
+        if case is None or any(case.endswith(ending) and case.removesuffix(ending) in stems for ending in _BESIDE):
             continue
         kind = kind_of(file)
         if kind not in _LABEL_MAP_KINDS or (kind == "dicom" and not catalogue(file).objects):
@@ -157,6 +159,22 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
                 f"Two files of {folder} have the case id '{case}': {twin.name} and {file.name}. "
                 "Move one of them, or say which one counts with --pairs pairs.csv."
             )
+    return found
+
+
+def _recorded(folder: Path) -> dict[str, str | None]:
+    """Name of a file that `medseg predict` wrote → its case; None for what says the same as another of its files."""
+    try:
+        cases = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))["cases"]
+        outputs = {str(facts["case"]): [str(name) for name in facts["outputs"]] for facts in cases}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # no record, or somebody else's: names say what they say everywhere
+    found: dict[str, str | None] = {}
+    for case, names in outputs.items():
+        there = [name for name in names if (folder / name).is_file() and kind_of(folder / name) in _LABEL_MAP_KINDS]
+        masks = [name for name in there if not any(name.startswith(f"{case}{ending}") for ending in _BESIDE)]
+        found.update(dict.fromkeys(masks[1:]))
+        found.update(dict.fromkeys(masks[:1], case))
     return found
 
 

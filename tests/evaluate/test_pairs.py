@@ -1,5 +1,7 @@
 """Which prediction belongs to which reference; nobody is left out."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,18 @@ def test_what_predict_writes_beside_a_mask_is_no_case(tmp_path):
         tmp_path, "a.nii.gz", "a_probabilities.nii.gz", "a_uncertainty.nii.gz", "a_preview.png", "b_preview.png"
     )
     assert list(find_label_maps(folder)) == ["a", "b_preview"]
+
+
+def test_of_several_forms_of_a_prediction_the_first_that_is_there_counts(tmp_path):
+    def record(*outputs):
+        (tmp_path / "predictions.json").write_text(json.dumps({"cases": [{"case": "knee", "outputs": outputs}]}))
+        return {case: path.name for case, path in find_label_maps(tmp_path).items()}
+
+    names = ("knee.nii.gz", "knee.labels.txt", "knee.seg.nrrd", "knee_preview.png")
+    for name in (*names, "hip.nii.gz"):
+        (tmp_path / name).touch()
+    assert record(*names) == {"hip": "hip.nii.gz", "knee": "knee.nii.gz"}
+    assert record("knee_seg.dcm", "knee.seg.nrrd", "knee.nii.gz") == {"hip": "hip.nii.gz", "knee": "knee.seg.nrrd"}
 
 
 def test_two_files_of_one_case_are_refused_by_name(tmp_path):

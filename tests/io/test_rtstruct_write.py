@@ -155,7 +155,7 @@ def test_images_that_do_not_fit_are_refused_and_nothing_is_left(small, tmp_path,
 
 
 def test_a_map_of_another_file_is_refused(small, tmp_path):
-    with pytest.raises(InputError, match="made from nifti, and an RTSTRUCT refers to the images of a DICOM series"):
+    with pytest.raises(InputError, match="an RTSTRUCT lies on a DICOM series, and this comes from nifti"):
         io.write_dicom(small, tmp_path / "rt.dcm", "rtstruct", source=Meta("nifti"), producer=PRODUCER)
 
 

@@ -141,7 +141,8 @@ def source_of(label_map: LabelMap, meta: Meta, form: str) -> Source:
     frames: Sequence[Frame | None] = meta.header.get("frames", ())
     if meta.kind != "dicom" or len(frames) == 0:
         raise InputError(
-            f"The label map was made from {meta.kind}, and {form} refers to the images of a DICOM series; write NIfTI."
+            f"There are no images to refer to: {form} lies on a DICOM series, and this comes from {meta.kind}. "
+            "Write NIfTI (-f nifti) instead."
         )
     kept = [(k, frame) for k, frame in enumerate(frames) if frame is not None]
     if not kept:
