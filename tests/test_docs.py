@@ -17,9 +17,10 @@ from medseg.evaluate import evaluate
 from medseg.evaluate.score import STATUSES
 from medseg.inspect import Finding, Inspection
 from medseg.inspect.report import CaseReport
+from medseg.io import suffix_for
 from medseg.model.store import MODEL_SCHEMA, _Description
 from medseg.plan.plan import Plan, Schedule
-from medseg.predict.outputs import PREDICTIONS_SCHEMA, Record
+from medseg.predict.outputs import FORMATS, PREDICTIONS_SCHEMA, Record
 from medseg.transforms.preprocessing import Preprocessing
 
 CASES = {case: LabelMap(np.ones((2, 2, 2), np.uint8), Geometry.from_spacing((2, 2, 2))) for case in "abc"}
@@ -65,6 +66,13 @@ def keys(model):
 )
 def test_the_tables_list_the_keys_that_are_written(section, head, names):
     assert sorted(documented(section, head)) == sorted(names)
+
+
+def test_every_form_of_a_mask_is_described_with_its_file():
+    table = TEXT.split("\n| form | file |", 1)[1].split("\n\n", 1)[0]
+    rows = [[re.findall(r"`([^`]+)`", cell) for cell in row.split("|")[1:3]] for row in table.splitlines()[2:]]
+    files = {form: file for forms, names in rows for form, file in zip(forms, names, strict=True)}
+    assert files == {form: f"CASE{suffix_for(form)}" for form in FORMATS}
 
 
 def test_every_schema_in_the_code_is_described_with_its_number():
