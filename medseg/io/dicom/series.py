@@ -1,7 +1,7 @@
-"""A DICOM series of one file a slice → a volume: find, group, place, then decode slice by slice.
+"""A DICOM series → a volume: find, split into frames, group, place, decode and assemble; and labels, by their kind.
 
-Only the regular case is read so far: one stack of evenly spaced grey slices at right angles. Everything else is refused
-by the step that sees it. Values are those after the rescale of each slice (HU in CT), int16 where that loses nothing.
+The story of the package in order; each step is a module and refuses what it cannot do without guessing. Values are those
+after the rescale of each slice (HU in CT, SUVbw in PET), int16 where that loses nothing.
 """
 
 from collections.abc import Sequence
