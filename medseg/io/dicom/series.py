@@ -1,7 +1,7 @@
 """A DICOM series → a volume: find, split into frames, group, place, decode and assemble; and labels, by their kind.
 
-The story of the package in order; each step is a module and refuses what it cannot do without guessing. Values are those
-after the rescale of each slice (HU in CT, SUVbw in PET), int16 where that loses nothing.
+The story of the package in order; each step is a module and refuses what it cannot do without guessing. Values are
+those after the rescale of each slice (HU in CT, SUVbw in PET), int16 where that loses nothing.
 """
 
 from collections.abc import Sequence
