@@ -5,10 +5,11 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 from pydicom.uid import MRImageStorage
 
 from medseg import io
-from medseg.core.errors import InputError
+from medseg.core.errors import InputError, MachineError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta
@@ -102,6 +103,35 @@ def test_segments_have_names_codes_colours_and_an_algorithm(small, tmp_path):
     assert a / 65535 * 255 - 128 == pytest.approx(31.9, abs=1.5)
     assert b / 65535 * 255 - 128 == pytest.approx(25.9, abs=1.5)
     assert len({s.TrackingUID for s in dataset.SegmentSequence}) == 3
+
+
+@pytest.mark.parametrize("form", io.DICOM_FORMS)
+def test_a_file_that_a_disk_spoils_is_found_by_reading_it_back(small, tmp_path, monkeypatch, form):
+    save, spoilt = Dataset.save_as, {"dicom-seg": (b"\x0e", b"\x0f"), "rtstruct": (b"\\-0.55\\", b"\\-2.75\\")}
+
+    def spoil(dataset, path, **options):
+        save(dataset, path, **options)
+        content = path.read_bytes()
+        old, new = spoilt[form]
+        head, _, tail = content.rpartition(old)
+        assert head
+        path.write_bytes(head + new + tail)
+
+    monkeypatch.setattr(Dataset, "save_as", spoil)
+    grid = Geometry.from_spacing((8, 5, 2), (0.1, 1.1, 2.0), (0, 0, 0))
+    array = np.zeros(grid.shape, np.uint8)
+    array[1:4, 1:4, 1] = 1
+    label_map = LabelMap(array, grid, Labels({"a": (1,)}))
+    source = images_on(grid)
+    with pytest.raises(MachineError, match=r"a\.dcm did not read back as it was written \(.+\), so it was not kept"):
+        io.write_dicom(label_map, tmp_path / "a.dcm", form, source=source, producer=PRODUCER)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_logged_of_the_patient_or_an_empty_result(small, tmp_path, caplog):
+    nothing = LabelMap(np.zeros_like(small.array), small.geometry, small.labels)
+    write(nothing, tmp_path / "seg.dcm", PatientName="Jane Doe")
+    assert caplog.records == []
 
 
 def test_an_empty_answer_is_an_answer(small, tmp_path):

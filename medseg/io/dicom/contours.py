@@ -145,7 +145,5 @@ def _from_the_left(vertices: list[Vertex]) -> list[Vertex]:
 def _without_needless(loop: Loop) -> Loop:
     """The same contour without vertices on the straight way between their neighbours."""
     to_here, on = loop - np.roll(loop, 1, axis=0), np.roll(loop, -1, axis=0) - loop
-    turns = to_here[:, 0] * on[:, 1] - to_here[:, 1] * on[:, 0] != 0
-    goes_back = (to_here * on).sum(axis=1) < 0
-    kept: Loop = loop[turns | goes_back]
+    kept: Loop = loop[to_here[:, 0] * on[:, 1] != to_here[:, 1] * on[:, 0]]
     return kept
