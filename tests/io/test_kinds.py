@@ -16,7 +16,7 @@ from medseg.io.kinds import WRITABLE
         ("a.mha", "mha", "a"),
         ("a.mhd", "mha", "a"),
         ("a.nrrd", "nrrd", "a"),
-        ("a.seg.nrrd", "nrrd", "a.seg"),
+        ("a.seg.nrrd", "nrrd", "a"),
         ("a.png", "png", "a"),
         ("a.TIF", "tiff", "a"),
         ("a.jpeg", "jpeg", "a"),
