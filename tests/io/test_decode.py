@@ -140,9 +140,12 @@ class TestHarm:
         assert caught.value.reason in ("memory", "failed", "crashed")
         assert decoder.decoded(coded, stream, AMPLE).shape == (4000, 4000)
 
-    def test_an_interrupt_leaves_no_answer_for_the_next_frame(self, decoder):
+    def test_an_interrupt_leaves_no_answer_for_the_next_frame(self, decoder, request):
         other = FRAME[::-1].copy()
         decoder.decoded(*coded_as(RLE, FRAME), AMPLE)
+        # Whatever ran before in this process may have left a handler of its own.
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+        request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler or signal.SIG_DFL))
         os.kill(decoder.process_id, signal.SIGSTOP)
         interrupt = threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
         interrupt.start()
