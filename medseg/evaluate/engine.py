@@ -17,7 +17,7 @@ from medseg.core.volume import LabelMap
 from medseg.evaluate.catalogue import Distance, Metric
 from medseg.metrics import SurfaceDistances, boxes_of, surface_distances
 from medseg.metrics.bands import boundary_iou
-from medseg.metrics.boundary import Box, union
+from medseg.metrics.boxes import Box, grown, start_of, union
 from medseg.metrics.calibration import DOMAIN_MM, near, reliability, scores
 from medseg.metrics.conventions import BOUNDARIES, BoundaryName
 from medseg.metrics.lesions import BRATS_2023, LesionWise, detection, lesion_wise, lesions_of, panoptic_quality
@@ -149,17 +149,12 @@ class Engine:
         The margin is at least 1: a body in a single slice of a volume is no picture, whose grid has a single slice.
         """
         boxes = [box for side in (0, 1) if (box := self._box(side, values)) is not None]
-        i, j, k = (
-            slice(max(0, side.start - margin), min(n, side.stop + margin))
-            for side, n in zip(union(boxes), self.grid.shape, strict=True)
-        )
-        box = (i, j, k)
+        box = grown(union(boxes), (margin,) * 3, self.grid.shape)
         reference, predicted = (self._mask(side, values, box) for side in (0, 1))
         if self._ignored is not None:
             judged = ~self._ignored[box]
             reference, predicted = reference & judged, predicted & judged
-        start, stop = tuple(side.start for side in box), tuple(side.stop for side in box)
-        return reference, predicted, self.grid.crop(start, stop), box
+        return reference, predicted, self.grid.crop(start_of(box), tuple(side.stop for side in box)), box
 
     def _of_masks(self, values: Collection[int], tolerance_mm: float) -> dict[str, float]:
         reference, predicted, grid, _ = self._together(values)

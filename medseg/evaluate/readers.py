@@ -19,6 +19,8 @@ from medseg.core.labels import Labels, translated, union
 from medseg.core.volume import LabelMap
 from medseg.data.dataset import listed
 from medseg.metrics import Confusion, confusion
+from medseg.metrics.boxes import Box, boxes_of, grown
+from medseg.metrics.boxes import union as boxes_union
 
 __all__ = ["ConsensusName", "agreement", "consensus", "in_one_numbering"]
 
@@ -90,19 +92,13 @@ def _refuse_other_grids(maps: Mapping[str, LabelMap]) -> None:
             )
 
 
-def _box(maps: Sequence[LabelMap]) -> tuple[slice, ...] | None:
+def _box(maps: Sequence[LabelMap]) -> Box | None:
     """The box of everything that any reader labelled, and a voxel around it.
 
     Also what STAPLE sees: of a whole image it would learn that nearly all voxels are background.
     """
-    sides = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        places = np.flatnonzero(np.logical_or.reduce([np.any(each.array, axis=others) for each in maps]))
-        if not places.size:
-            return None
-        sides.append(slice(max(0, int(places[0]) - 1), int(places[-1]) + 2))
-    return tuple(sides)
+    boxes = [box for each in maps for box in boxes_of(each.array).values()]
+    return grown(boxes_union(boxes), (1, 1, 1), maps[0].array.shape) if boxes else None
 
 
 def _decided(arrays: Sequence[NDArray[np.integer]], how: ConsensusName) -> tuple[NDArray[np.uint16], int]:

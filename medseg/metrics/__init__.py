@@ -10,9 +10,9 @@ from medseg.metrics.boundary import (
     DirectedDistances,
     SurfaceDistances,
     boundary_of,
-    boxes_of,
     surface_distances,
 )
+from medseg.metrics.boxes import boxes_of
 from medseg.metrics.measures import (
     assd,
     dice,

@@ -15,7 +15,8 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from medseg.core.geometry import Geometry, Voxels
-from medseg.metrics.boundary import Box, boundary_of, boxes_of, union
+from medseg.metrics.boundary import boundary_of
+from medseg.metrics.boxes import box_of, seen, start_of, union
 
 __all__ = ["band_of", "boundary_iou"]
 
@@ -26,14 +27,13 @@ def boundary_iou(
     reference: NDArray[np.bool_], predicted: NDArray[np.bool_], grid: Geometry, tolerance_mm: float
 ) -> float:
     """IoU of the bands of two masks (i, j, k) of one grid; 0 if one mask is empty, NaN if both are."""
-    boxes = [boxes_of(mask.view(np.uint8)).get(1) for mask in (reference, predicted)]
+    boxes = [box_of(mask) for mask in (reference, predicted)]
     found = [box for box in boxes if box is not None]
     if len(found) < 2:
         return 0.0 if found else nan
     both = union(found)
-    start = (both[0].start, both[1].start, both[2].start)
     theirs, ours = (
-        _placed(band_of(mask[box], grid, tolerance_mm, start=_start(box)), box, both, start)
+        seen(band_of(mask[box], grid, tolerance_mm, start=start_of(box)), start_of(box), both)
         for mask, box in zip((reference, predicted), found, strict=True)
     )
     return np.count_nonzero(theirs & ours) / np.count_nonzero(theirs | ours)
@@ -80,13 +80,3 @@ def _border(grid: Geometry) -> list[tuple[int, int]]:
 def _core(grid: Geometry) -> tuple[slice, slice, slice]:
     inner = slice(1, -1)
     return (inner, inner, slice(None) if grid.shape[2] == 1 else inner)
-
-
-def _start(box: Box) -> Voxels:
-    return (box[0].start, box[1].start, box[2].start)
-
-
-def _placed(band: NDArray[np.bool_], box: Box, both: Box, start: Voxels) -> NDArray[np.bool_]:
-    whole = np.zeros([side.stop - side.start for side in both], np.bool_)
-    whole[tuple(slice(side.start - a, side.stop - a) for side, a in zip(box, start, strict=True))] = band
-    return whole

@@ -17,36 +17,30 @@ Sources: Huttenlocher 1993 (HD); Heimann 2009 (ASSD); Nikolov 2018/2021 (surface
 2024, "Metrics Reloaded" (MASD).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, nan
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry, Voxels
+from medseg.metrics.boxes import moved, seen, start_of
 
 __all__ = [
     "Boundary",
-    "Box",
     "DirectedDistances",
     "Farthest",
     "SurfaceDistances",
     "boundary_of",
-    "boxes_of",
     "farthest",
     "joined",
     "keys_of",
     "slabs_of",
     "surface_distances",
-    "union",
 ]
-
-Box = tuple[slice, slice, slice]
-"""A box of voxels in a grid; every slice has a start and a stop."""
 
 _SLAB_VOXELS = 2**22
 """Voxels whose faces are looked for at once."""
@@ -198,24 +192,6 @@ class SurfaceDistances:
         return self.from_reference.total_weight + self.from_predicted.total_weight
 
 
-def boxes_of(array: NDArray[np.integer]) -> dict[int, Box]:
-    """The smallest box of each value but 0 that occurs in a label map (i, j, k), from one pass over it."""
-    # The pass is several times faster along memory than across it.
-    axes = sorted(range(3), key=lambda axis: -abs(array.strides[axis]))
-    found = find_objects(array.transpose(axes))
-    return {
-        value: (box[axes.index(0)], box[axes.index(1)], box[axes.index(2)])
-        for value, box in enumerate(found, start=1)
-        if box is not None
-    }
-
-
-def union(boxes: Collection[Box]) -> Box:
-    """The smallest box around some boxes (at least one)."""
-    i, j, k = (slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
-    return i, j, k
-
-
 def boundary_of(
     mask: NDArray[np.bool_],
     grid: Geometry,
@@ -267,15 +243,14 @@ def slabs_of(
         raise InputError(f"A mask of shape {mask.shape} at {start} does not lie in a grid of {grid.shape} voxels.")
     thickness = max(1, _SLAB_VOXELS // max(1, mask[0].size))
     for first in range(before - 1, mask.shape[0], thickness):
-        low = (first - before, -1, -1)
-        high = (min(first + thickness, mask.shape[0]) + 1, mask.shape[1] + 1, mask.shape[2] + 1)
-        inside = _window(mask, low, high)
-        origin = (start[0] + low[0], start[1] + low[1], start[2] + low[2])
+        last = min(first + thickness, mask.shape[0]) + 1
+        slab = moved((slice(first - before, last), slice(-1, mask.shape[1] + 1), slice(-1, mask.shape[2] + 1)), start)
+        inside = seen(mask, start, slab)
         beside = None
         if ignored is not None:
-            beside = _window(ignored, origin, [a + n for a, n in zip(origin, inside.shape, strict=True)])
+            beside = seen(ignored, (0, 0, 0), slab)
             inside &= ~beside
-        yield inside, beside, origin
+        yield inside, beside, start_of(slab)
 
 
 def surface_distances(reference: Boundary, predicted: Boundary) -> SurfaceDistances:
@@ -374,12 +349,3 @@ def _face_size(grid: Geometry, axis: int) -> float:
     if grid.shape[2] == 1:
         return float(np.linalg.norm(first))
     return float(np.linalg.norm(np.cross(first, second)))
-
-
-def _window(array: NDArray[np.bool_], low: Sequence[int], high: Sequence[int]) -> NDArray[np.bool_]:
-    """A C-ordered copy of `array[low:high]`, False where that lies outside of the array."""
-    window = np.zeros([b - a for a, b in zip(low, high, strict=True)], np.bool_)
-    inner = [(max(0, a), min(b, n)) for a, b, n in zip(low, high, array.shape, strict=True)]
-    target = tuple(slice(a - first, b - first) for (a, b), first in zip(inner, low, strict=True))
-    window[target] = array[tuple(slice(a, b) for a, b in inner)]
-    return window

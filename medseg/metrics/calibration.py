@@ -18,7 +18,7 @@ from scipy.ndimage import distance_transform_edt
 
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
-from medseg.metrics.boundary import boxes_of, union
+from medseg.metrics.boxes import box_of, grown
 
 __all__ = ["DOMAIN_MM", "N_BINS", "Reliability", "Scores", "near", "reliability", "scores"]
 
@@ -80,16 +80,13 @@ def near(
     Distances are between voxel centres, along the axes' spacing (exact on grids at right angles).
     """
     both = reference | predicted
-    box = boxes_of(both.view(np.uint8)).get(1)
+    box = box_of(both)
     if box is None:
         return np.ones(both.shape, np.bool_)
     reach = [int(np.ceil(mm / side)) for side in grid.spacing_mm]
-    i, j, k = (
-        slice(max(0, side.start - n), min(whole, side.stop + n))
-        for side, n, whole in zip(union([box]), reach, both.shape, strict=True)
-    )
+    around = grown(box, reach, both.shape)
     domain = np.zeros(both.shape, np.bool_)
-    domain[i, j, k] = distance_transform_edt(~both[i, j, k], sampling=grid.spacing_mm) <= mm
+    domain[around] = distance_transform_edt(~both[around], sampling=grid.spacing_mm) <= mm
     return domain
 
 

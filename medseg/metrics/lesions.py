@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import nan
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, find_objects, generate_binary_structure
+from scipy.ndimage import binary_dilation, generate_binary_structure
 from scipy.ndimage import label as label_components
 
 from medseg.core.errors import UsageError
 from medseg.core.geometry import Geometry
-from medseg.metrics.boundary import Boundary, Box, boundary_of, surface_distances, union
+from medseg.metrics.boundary import Boundary, boundary_of, surface_distances
+from medseg.metrics.boxes import Box, box_of, boxes_of, grown, moved, seen, start_of, union
 
 __all__ = [
     "BRATS_2023",
@@ -42,6 +42,10 @@ __all__ = [
 
 CONNECTIVITIES: Mapping[int, int] = MappingProxyType({6: 1, 18: 2, 26: 3})
 """How many neighbours a voxel has → across how many axes at once two voxels may touch."""
+
+
+_NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
+"""Where the lesions of an empty mask lie."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +70,11 @@ class Lesions:
     @cached_property
     def boxes(self) -> tuple[Box, ...]:
         """The box of each lesion in the grid."""
-        return tuple(_moved(box, self.box) for box in find_objects(self.numbers))
+        return tuple(moved(box, start_of(self.box)) for box in boxes_of(self.numbers).values())
 
     def within(self, box: Box) -> NDArray[np.int32]:
         """The numbers of lesions in a box of the grid, 0 where it reaches beyond their own."""
-        window = np.zeros([side.stop - side.start for side in box], np.int32)
-        inner = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, self.box, strict=True)]
-        if all(start < stop for start, stop in inner):
-            target = tuple(slice(a - side.start, b - side.start) for (a, b), side in zip(inner, box, strict=True))
-            source = tuple(slice(a - side.start, b - side.start) for (a, b), side in zip(inner, self.box, strict=True))
-            window[target] = self.numbers[source]
-        return window
+        return seen(self.numbers, start_of(self.box), box)
 
 
 def lesions_of(mask: NDArray[np.bool_], *, connectivity: int = 26) -> Lesions:
@@ -87,7 +85,7 @@ def lesions_of(mask: NDArray[np.bool_], *, connectivity: int = 26) -> Lesions:
     """
     if connectivity not in CONNECTIVITIES:
         raise UsageError(f"Voxels have 6, 18 or 26 neighbours; a connectivity of {connectivity} does not exist.")
-    box = _box_of(mask)
+    box = box_of(mask) or _NOWHERE
     numbers, n = label_components(mask[box], _structure(connectivity), output=np.int32)
     sizes = np.bincount(numbers.reshape(-1), minlength=n + 1)[1:].astype(np.int64)
     return Lesions(numbers, box, sizes, connectivity)
@@ -249,7 +247,7 @@ def lesion_wise(
     touched: set[int] = set()
     dice, hd95, n_missed, n_reference = 0.0, 0.0, 0, 0
     for number, own_box in enumerate(theirs.boxes, start=1):
-        box = _grown(own_box, rule.dilations + 1, reference.shape)
+        box = grown(own_box, (rule.dilations + 1,) * 3, reference.shape)
         lesion = theirs.within(box) == number
         around = binary_dilation(lesion, generate_binary_structure(3, 2), iterations=rule.dilations)
         touching = np.unique(ours.within(box)[around])
@@ -283,19 +281,18 @@ class _Pairwise:
     ) -> tuple[float, float]:
         own_box = union([ours.boxes[number - 1] for number in touching])
         predicted = np.isin(ours.within(own_box), touching)
-        both = union([box, own_box])
-        in_both = np.count_nonzero(_placed(lesion, box, both) & _placed(predicted, own_box, both))
+        in_both = np.count_nonzero(lesion & seen(predicted, start_of(own_box), box))
         dice = 2 * in_both / (np.count_nonzero(lesion) + np.count_nonzero(predicted))
         found = surface_distances(self._boundary(lesion, box), self._boundary(predicted, own_box))
         return dice, found.hd95_mm()
 
     def _boundary(self, mask: NDArray[np.bool_], box: Box) -> Boundary:
-        return self._boundary_of(mask, self._grid, start=(box[0].start, box[1].start, box[2].start))
+        return self._boundary_of(mask, self._grid, start=start_of(box))
 
 
 def _merged(mask: NDArray[np.bool_], dilations: int) -> Lesions:
     """The components of the dilated mask, restricted to the mask: lesions that lie close together are one."""
-    box = _grown(_box_of(mask), dilations, mask.shape)
+    box = grown(box_of(mask) or _NOWHERE, (dilations,) * 3, mask.shape)
     inside = mask[box]
     dilated = binary_dilation(inside, generate_binary_structure(3, 2), iterations=dilations) if dilations else inside
     numbers, n = label_components(dilated, _structure(26), output=np.int32)
@@ -317,31 +314,6 @@ def _shared(reference: Lesions, predicted: Lesions) -> tuple[NDArray[np.int64], 
 def _structure(connectivity: int) -> NDArray[np.bool_]:
     structure: NDArray[np.bool_] = generate_binary_structure(3, CONNECTIVITIES[connectivity])
     return structure
-
-
-def _box_of(mask: NDArray[np.bool_]) -> Box:
-    found = find_objects(mask.view(np.uint8))
-    if not found or found[0] is None:
-        return (slice(0, 0), slice(0, 0), slice(0, 0))
-    i, j, k = found[0]
-    return i, j, k
-
-
-def _moved(box: tuple[Any, ...], by: Box) -> Box:
-    i, j, k = (slice(a.start + b.start, a.stop + b.start) for a, b in zip(box, by, strict=True))
-    return i, j, k
-
-
-def _grown(box: Box, n: int, shape: tuple[int, ...]) -> Box:
-    """A box grown by n voxels on each side, as far as the grid reaches."""
-    i, j, k = (slice(max(0, a.start - n), min(side, a.stop + n)) for a, side in zip(box, shape, strict=True))
-    return i, j, k
-
-
-def _placed(mask: NDArray[np.bool_], box: Box, into: Box) -> NDArray[np.bool_]:
-    whole = np.zeros([side.stop - side.start for side in into], np.bool_)
-    whole[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, into, strict=True))] = mask
-    return whole
 
 
 def _ratio(part: float, whole: float, *, otherwise: float = nan) -> float:

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg.core.errors import InputError, UsageError
 from medseg.core.geometry import Geometry
-from medseg.metrics.boundary import Boundary, SurfaceDistances, boundary_of, boxes_of, surface_distances
+from medseg.metrics.boundary import Boundary, SurfaceDistances, boundary_of, surface_distances
+from medseg.metrics.boxes import box_of, start_of
 from medseg.metrics.overlap import Overlap, confusion
 
 __all__ = [
@@ -156,8 +157,8 @@ def surfaces(
 
 
 def _boundary(mask: NDArray[np.bool_], grid: Geometry) -> Boundary:
-    box = boxes_of(mask.view(np.uint8)).get(1, (slice(0, 1), slice(0, 1), slice(0, 1)))
-    return boundary_of(mask[box], grid, start=(box[0].start, box[1].start, box[2].start))
+    box = box_of(mask) or (slice(0, 1), slice(0, 1), slice(0, 1))
+    return boundary_of(mask[box], grid, start=start_of(box))
 
 
 def _masks(predicted: ArrayLike, reference: ArrayLike, label: Label) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -21,7 +21,7 @@ from scipy.ndimage import distance_transform_edt, find_objects, map_coordinates
 from scipy.ndimage import label as label_components
 
 from medseg.core.geometry import Geometry
-from medseg.metrics.boundary import boxes_of, union
+from medseg.metrics.boxes import box_of, union
 
 __all__ = ["Centreline", "centreline", "skeleton"]
 
@@ -50,7 +50,7 @@ class Centreline:
 
 def centreline(reference: NDArray[np.bool_], predicted: NDArray[np.bool_], grid: Geometry) -> Centreline:
     """Topology precision and sensitivity of two masks (i, j, k) of one grid."""
-    boxes = [box for mask in (reference, predicted) if (box := boxes_of(mask.view(np.uint8)).get(1)) is not None]
+    boxes = [box for mask in (reference, predicted) if (box := box_of(mask)) is not None]
     if len(boxes) < 2:
         return Centreline(nan, nan)
     box = union(boxes)

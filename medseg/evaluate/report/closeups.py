@@ -26,8 +26,8 @@ from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.pairs import Drawn, Pair
 from medseg.evaluate.score import Facts, Row, read_again
 from medseg.evaluate.tables import number_of
-from medseg.metrics import boxes_of
-from medseg.metrics.boundary import Box, Farthest, farthest, union
+from medseg.metrics.boundary import Farthest, farthest
+from medseg.metrics.boxes import Box, boxes_of, start_of, union
 from medseg.metrics.conventions import BOUNDARIES
 from medseg.pages.cuts import Cut, around
 from medseg.pages.pictures import Layer, Picture, data_uri, drawn, grey_of
@@ -220,7 +220,7 @@ class _Case:
         reference, predicted = (self._mask(side, values) for side in (0, 1))
         together = union([box for side in (0, 1) for value, box in self.boxes[side].items() if value in values])
         cropped = [mask[together] for mask in (reference, predicted)]
-        start = (together[0].start, together[1].start, together[2].start)
+        start = start_of(together)
         elements = [
             BOUNDARIES[self.options.boundary](mask, self.grid, start=start, ignored=self.ignored) for mask in cropped
         ]
