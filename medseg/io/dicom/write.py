@@ -35,23 +35,7 @@ def write_dicom(
     producer: Producer,
     seg_type: SegType = "binary",
 ) -> tuple[str, ...]:
-    """Write a label map on the grid of a DICOM series as a SEG or an RTSTRUCT, whole or not at all.
-
-    Args:
-        label_map: On the grid of the series; its names become segments or structures, regions too.
-        path: Where to; an existing file is replaced, missing folders are made.
-        form: Which kind of object.
-        source: The `meta` of the volume that the series was read to: it knows the images.
-        producer: What made the label map.
-        seg_type: Of a SEG.
-
-    Returns:
-        What the object cannot say, a sentence each.
-
-    Raises:
-        InputError: The map was not made from a DICOM series, is not on its grid, or cannot be said in this form.
-        MachineError: The disk is full, or the file does not read back as it was written; then nothing is left of it.
-    """
+    """What `medseg.io.write_dicom` does; arguments, result and errors are described there."""
     path = Path(path)
     with replacing(path) as partial:
         if form == "dicom-seg":
