@@ -123,7 +123,7 @@ def command(
     found: list[Evaluation] = []
     follow(_events(work, found), shared)
     if compare:
-        follow(_events(_compared(found[0], predicted, reference, compare), found), shared)
+        follow(_events(_compared(found[0], predicted, compare), found), shared)
     evaluation = found[-1]
     written = () if out is None else write_results(evaluation, out)
     _print(evaluation, table, written, shared)
@@ -195,14 +195,12 @@ def _of_table(
     return run_pairs(read_table(pairs, group or "group"), options, labels)
 
 
-def _compared(
-    evaluation: "Evaluation", predicted: Path | None, reference: Path | None, others: list[Path]
-) -> "Iterator[Event | Evaluation]":
+def _compared(evaluation: "Evaluation", predicted: Path | None, others: list[Path]) -> "Iterator[Event | Evaluation]":
     from medseg.evaluate import run_comparison
 
-    if predicted is None or reference is None:
+    if predicted is None:
         raise UsageError("--compare needs PREDICTED and REFERENCE: a table of pairs names no other run's masks.")
-    return run_comparison(evaluation, reference, others, predicted.resolve().name)
+    return run_comparison(evaluation, others, predicted.resolve().name)
 
 
 def _events(work: "Iterator[Event | Evaluation]", found: "list[Evaluation]") -> "Iterator[Event]":

@@ -24,7 +24,7 @@ from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.pairs import Drawn, Pair, References, Source, find_label_maps, is_table, match, references
 from medseg.evaluate.score import Facts, measure, unknown_values
 
-__all__ = ["Judged", "evaluate", "run", "run_pairs"]
+__all__ = ["Judged", "evaluate", "run", "run_beside", "run_pairs"]
 
 Judged = str | Path | LabelMap | Mapping[str, str | Path | LabelMap]
 """What can be judged or judged by: a label map, a file, a folder, or label maps and files by case id."""
@@ -95,6 +95,24 @@ def run(
         maps = _of_one(maps, next(iter(judged_by)), "prediction")
     pairs = _with_readers(match(maps, judged_by, to_judge_by.groups, to_judge_by.scans), readers or {}, options)
     yield from run_pairs(pairs, options, labels or to_judge_by.labels)
+
+
+def run_beside(evaluation: Evaluation, predicted: Judged) -> Iterator[Event | Evaluation]:
+    """Judge other predictions by all that an evaluation was judged by: references, readers, groups, labels, options.
+
+    Raises:
+        UsageError: A path does not exist or holds no label map.
+        InputError: Not a single prediction has the name of a case.
+    """
+    known = {facts.pair.case: facts.pair for facts in evaluation.facts if facts.pair.reference is not None}
+    judged_by = {case: pair.reference for case, pair in known.items() if pair.reference is not None}
+    maps = _predictions(predicted, References(judged_by))
+    if _is_single(predicted) and len(known) == 1:
+        maps = dict(zip(known, maps.values(), strict=True))
+    elif _is_single(predicted):
+        judged_by = _of_one(judged_by, next(iter(maps)), "reference")
+    pairs = [replace(known.get(pair.case, pair), predicted=pair.predicted) for pair in match(maps, judged_by)]
+    yield from run_pairs(pairs, evaluation.options, evaluation.labels)
 
 
 def run_pairs(

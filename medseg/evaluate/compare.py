@@ -22,7 +22,7 @@ from medseg.core.events import Event
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.data.dataset import listed
-from medseg.evaluate._run import Judged, run
+from medseg.evaluate._run import run_beside
 from medseg.evaluate.catalogue import Metric
 from medseg.evaluate.contests import MEAN, Comparison, Contest
 from medseg.evaluate.evaluation import Evaluation
@@ -94,22 +94,22 @@ def compare(evaluation: Evaluation, others: Sequence[Run], name: str = "this run
     metrics = [metric for metric in evaluation.options.measured if metric.is_headline]
     labels = tuple(dict.fromkeys(label for _, label, _ in first.counted))
     names = (*labels, MEAN) if len(labels) > 1 else labels
-    ours = _with_means(first, labels, metrics)
+    ours, *theirs = (_with_means(each, labels, metrics) for each in (first, *others))
     contests: list[Contest] = []
     notes: list[str] = []
-    for other in others:
-        theirs = _with_means(other, labels, metrics)
+    for other, values in zip(others, theirs, strict=True):
         notes += _unpaired(first, other)
         for metric in metrics:
             for label in names:
-                contest = _contest(ours, theirs, other.name, label, metric, groups, evaluation)
+                contest = _contest(ours, values, other.name, label, metric, groups, evaluation)
                 if contest is not None:
                     contests.append(contest)
     adjusted = holm([contest.result.p for contest in contests])
+    all_runs = {each.name: values for each, values in zip((first, *others), (ours, *theirs), strict=True)}
     ranked = {
         metric.name: ranking
         for metric in metrics
-        if (ranking := _ranking([first, *others], names[-1], labels, metric, groups, evaluation.options.seed))
+        if (ranking := _ranking(all_runs, names[-1], metric, groups, evaluation.options.seed))
     }
     return Comparison(
         (name, *(other.name for other in others)),
@@ -119,15 +119,12 @@ def compare(evaluation: Evaluation, others: Sequence[Run], name: str = "this run
     )
 
 
-def run_comparison(
-    evaluation: Evaluation, reference: Judged, others: Sequence[Path], name: str
-) -> Iterator[Event | Evaluation]:
+def run_comparison(evaluation: Evaluation, others: Sequence[Path], name: str) -> Iterator[Event | Evaluation]:
     """Judge or read every other run, compare, and give the evaluation back with its `comparison`, as the last item.
 
     Args:
         evaluation: The first run's.
-        reference: What it was judged by.
-        others: Folders of predictions (judged by the same options), or what `read_run` reads.
+        others: Folders of predictions (judged by all that the first was judged by), or what `read_run` reads.
         name: What to call the first run.
 
     Raises:
@@ -142,7 +139,7 @@ def run_comparison(
         if is_written_run(path):
             runs.append(read_run(path, evaluation, called))
             continue
-        for item in run(path, reference, evaluation.options, evaluation.labels):
+        for item in run_beside(evaluation, path):
             if isinstance(item, Evaluation):
                 runs.append(run_of(item, called))
             else:
@@ -182,15 +179,13 @@ def _contest(
 
 
 def _ranking(
-    runs: Sequence[Run],
+    values: Mapping[str, Mapping[Key, float]],
     label: str,
-    labels: Sequence[str],
     metric: Metric,
     groups: Mapping[str, str],
     seed: int,
 ) -> tuple[Ranking, ...]:
     """All runs by their mean over the cases that each of them has; empty where there are none."""
-    values = {run.name: _with_means(run, labels, [metric]) for run in runs}
     cases = [case for case in groups if all((case, label, metric.name) in each for each in values.values())]
     if not cases:
         return ()

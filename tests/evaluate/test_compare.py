@@ -9,7 +9,7 @@ from medseg.core.errors import InputError, UsageError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
-from medseg.evaluate import EvaluateOptions, Evaluation, compare, evaluate, run_comparison, tables
+from medseg.evaluate import EvaluateOptions, Evaluation, compare, evaluate, run, run_comparison, tables
 from medseg.evaluate.compare import read_run, run_of
 from medseg.evaluate.contests import MEAN
 from medseg.io import write
@@ -115,7 +115,7 @@ def test_folders_are_judged_by_the_same_options_and_end_in_the_summary(tmp_path)
     truth = folder(tmp_path / "truth", TRUTH)
     ours, theirs = folder(tmp_path / "ours", cases(1)), folder(tmp_path / "theirs", cases(3, n=6))
     evaluation = evaluate(ours, truth, OPTIONS, LABELS)
-    *_, last = run_comparison(evaluation, truth, [theirs, theirs], "ours")
+    *_, last = run_comparison(evaluation, [theirs, theirs], "ours")
     assert isinstance(last, Evaluation)
     assert last.comparison.runs == ("ours", "theirs", "theirs (2)")
     content = json.loads(json.dumps(last.to_json()))["comparison"]
@@ -123,6 +123,17 @@ def test_folders_are_judged_by_the_same_options_and_end_in_the_summary(tmp_path)
     text = "\n".join(" ".join(row) for table in tables(last) for row in table.rows)
     assert "theirs (2)" in text
     assert "too few" not in text
+
+
+def test_other_runs_are_judged_by_what_all_readers_agree_on_as_the_first_is(tmp_path):
+    # Two of three readers see what `ours` predicts; the first reader alone sees what `theirs` predicts.
+    ours, theirs = folder(tmp_path / "ours", cases(1)), folder(tmp_path / "theirs", TRUTH)
+    options = EvaluateOptions(metrics=("dice",), consensus="majority")
+    readers = {"B": cases(1), "C": cases(1)}
+    *_, evaluation = run(ours, TRUTH, options, LABELS, readers=readers)
+    assert evaluation.headline["dice"] == 1
+    *_, last = run_comparison(evaluation, [theirs], "ours")
+    assert contest(last.comparison, "dice", "liver").result.wins == 8
 
 
 def test_what_is_no_run_of_these_cases_is_refused(tmp_path):
@@ -134,4 +145,4 @@ def test_what_is_no_run_of_these_cases_is_refused(tmp_path):
     with pytest.raises(InputError, match="no list 'metric_per_case'"):
         read_run(tmp_path / "summary.json", first, "x")
     with pytest.raises(UsageError, match="does not exist"):
-        list(run_comparison(first, TRUTH, [tmp_path / "nowhere"], "x"))
+        list(run_comparison(first, [tmp_path / "nowhere"], "x"))
