@@ -6,6 +6,7 @@ called: `medseg.evaluate(predicted, reference)` is `medseg.evaluate.evaluate(pre
 """
 
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +78,11 @@ class _Callable(ModuleType):
         reference: Judged,
         options: EvaluateOptions | None = None,
         labels: Labels | None = None,
+        *,
+        readers: Mapping[str, Judged] | None = None,
+        group: str | None = None,
     ) -> Evaluation:
-        return evaluate(predicted, reference, options, labels)
+        return evaluate(predicted, reference, options, labels, readers=readers, group=group)
 
 
 sys.modules[__name__].__class__ = _Callable

@@ -44,6 +44,9 @@ def evaluate(
     reference: Judged,
     options: EvaluateOptions | None = None,
     labels: Labels | None = None,
+    *,
+    readers: Mapping[str, Judged] | None = None,
+    group: str | None = None,
 ) -> Evaluation:
     """Judge predictions: the same numbers as the command.
 
@@ -52,13 +55,15 @@ def evaluate(
         reference: The same; or the folder of a data set.
         options: What to measure.
         labels: The labels to judge by name; else those of the data set or of the references, else their values.
+        readers: Further readers of the same cases, by name: a case is judged by what all of its readers agree on.
+        group: What cases of one patient have in common: a column of the data set's table, or a pattern of ids.
 
     Raises:
         UsageError: A path does not exist, or an option is wrong.
         InputError: There is nothing to compare. What is wrong with a single case is a row and no exception.
         MachineError: A process was ended by the system.
     """
-    for item in run(predicted, reference, options, labels):
+    for item in run(predicted, reference, options, labels, readers=readers, group=group):
         if isinstance(item, Evaluation):
             return item
     raise AssertionError("an evaluation ends with its result")
@@ -73,16 +78,7 @@ def run(
     readers: Mapping[str, Judged] | None = None,
     group: str | None = None,
 ) -> Iterator[Event | Evaluation]:
-    """Like `evaluate`, as it goes on: `Warned`, `CaseScored` and `CaseFailed`, and at last the `Evaluation`.
-
-    Args:
-        predicted: As in `evaluate`.
-        reference: As in `evaluate`.
-        options: What to measure.
-        labels: As in `evaluate`.
-        readers: Further readers of the same cases, by name: a case is judged by what all of its readers agree on.
-        group: What cases of one patient have in common: a column of the data set's table, or a pattern of ids.
-    """
+    """Like `evaluate`, as it goes on: `Warned`, `CaseScored` and `CaseFailed`, and at last the `Evaluation`."""
     options = options or EvaluateOptions()
     to_judge_by = _references(reference, options, group)
     maps, judged_by = _predictions(predicted, to_judge_by), to_judge_by.maps

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import medseg.evaluate
 from medseg.core.errors import InputError, UsageError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
@@ -93,6 +94,8 @@ def test_a_prediction_is_judged_by_what_three_readers_agree_on():
     assert agreed["B", "C"] == {"label 1": 1}
     assert agreed["reference", "prediction"]["label 1"] == pytest.approx(2 * 6 / 13)
     assert found.to_json()["readers"]["B, prediction"]["label 1"]["mean"] == 1
+    called = medseg.evaluate({"case": box(2, 9)}, readings[0], options, readers={"B": readings[1], "C": readings[2]})
+    assert called.rows == found.rows
 
 
 def test_a_case_that_one_reader_has_is_judged_by_that_one():
