@@ -102,7 +102,8 @@ def _places(classes: NDArray[Any], rng: np.random.Generator) -> dict[int, NDArra
     order = np.argsort(flat[foreground], kind="stable")
     found, starts = np.unique(flat[foreground][order], return_index=True)
     places = {}
-    for label, group in zip(found, np.split(foreground[order], starts[1:]), strict=True):
+    # Split before the first, too: where no class occurs (a scan without lesions) there is no group, not an empty one.
+    for label, group in zip(found, np.split(foreground[order], starts)[1:], strict=True):
         chosen = group if len(group) <= PLACES else np.sort(rng.choice(group, PLACES, replace=False))
         places[int(label)] = np.stack(np.unravel_index(chosen, classes.shape), axis=1).astype(np.int32)
     return places

@@ -38,6 +38,24 @@ def test_places_are_a_sample_where_a_class_is_large(tmp_path, plan):
     assert places.mean(axis=0) == pytest.approx([19.5] * 3, abs=1)
 
 
+@pytest.mark.parametrize("value", [0, 255], ids=["empty", "ignored"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 4, 1), (6, 5, 4)])
+def test_a_case_without_a_class_has_no_places_and_is_whole(tmp_path, plan, value, shape):
+    """A scan without lesions, or one of which nothing is annotated, is a training case like any other."""
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", (np.ones((1, *shape), np.float32), np.full(shape, value, np.uint8)))
+    assert cache.missing(["a"]) == []
+    assert cache.get("a").places == {}
+
+
+def test_a_class_of_one_voxel_has_one_place(tmp_path, plan):
+    classes = np.full((3, 4, 5), 255, np.uint8)
+    classes[2, 3, 4] = 1
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", (np.ones((1, 3, 4, 5), np.float32), classes))
+    assert {label: places.tolist() for label, places in cache.get("a").places.items()} == {1: [[2, 3, 4]]}
+
+
 def test_only_missing_cases_are_asked_for_again(tmp_path, plan, case):
     cache = Cache(tmp_path / "cache", plan)
     put(cache, "a", case)
