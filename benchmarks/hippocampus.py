@@ -39,7 +39,7 @@ def independent_dice(predicted: Path, reference: Path, value: int) -> float:
 
 def largest_difference(metrics: Path, masks: Path, data: Path, labels: dict[str, int]) -> float:
     """Between medseg's Dice and the independent one, over all cases and labels."""
-    rows = [row for row in csv.DictReader(metrics.read_text().splitlines()) if row["metric"] == "dice"]
+    rows = [row for row in csv.DictReader(metrics.read_text(encoding="utf-8").splitlines()) if row["metric"] == "dice"]
     return max(
         abs(
             float(row["value"])
@@ -58,7 +58,7 @@ def beside_nnunet(data: Path, metrics: Path) -> None:
         return
     theirs = {case: list(scores.values()) for case, scores in json.loads(path.read_text()).items()}
     ours: dict[str, list[float]] = {}
-    for row in csv.DictReader(metrics.read_text().splitlines()):
+    for row in csv.DictReader(metrics.read_text(encoding="utf-8").splitlines()):
         if row["metric"] == "dice":
             ours.setdefault(row["case"], []).append(float(row["value"]))
     pairs = np.array([(np.mean(ours[case]), np.mean(theirs[case])) for case in ours if case in theirs])

@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,15 @@ __all__ = ["digest", "read_json", "replacing", "write_json", "write_text"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when there is no room left: disk, quota, largest file."""
+
+_HELD = frozenset({5, 32, 33})
+"""What Windows says of a file that another program holds open (access denied, sharing and lock violation)."""
+
+_RETRIES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Virus scanners and indexers open each new file of Windows for a moment: a rename waits for them this long."""
+
+_NOT_FLUSHED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EISDIR})
+"""What file systems say that keep no order of folders to flush (network shares, FUSE)."""
 
 _CHUNK_BYTES = 1 << 20
 
@@ -37,7 +47,7 @@ def replacing(path: Path | str, fsync: bool = False) -> Iterator[Path]:
             file or the new one.
 
     Raises:
-        MachineError: The disk is full, or the folder cannot be written to.
+        MachineError: The disk is full, the folder cannot be written to, or another program holds `path` (Windows).
         UsageError: `path` is a folder, or a part of it is a file.
     """
     path = Path(path)
@@ -45,14 +55,14 @@ def replacing(path: Path | str, fsync: bool = False) -> Iterator[Path]:
     partial = path.with_name(f".part-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])[-24:]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
+        if _is_folder(path):
             raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
         yield partial
         if fsync:
             _flush(partial)
-        partial.replace(path)
-        if fsync and os.name == "posix":
-            _flush(path.parent)
+        _rename(partial, path)
+        if fsync:
+            _flush_folder(path.parent)
     except OSError as error:
         if not _is_about(error, path, partial):
             raise
@@ -63,9 +73,12 @@ def replacing(path: Path | str, fsync: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str, fsync: bool = False) -> None:
-    """Write `text` as UTF-8 with line feeds, whole or not at all."""
+    """Write `text` as UTF-8 with line feeds, whole or not at all.
+
+    Half a character (a byte of a file name that is no UTF-8) becomes its escape, as JSON knows it, too.
+    """
     with replacing(path, fsync) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(path: Path | str, content: Any, fsync: bool = False) -> None:  # noqa: ANN401  any JSON value
@@ -134,11 +147,51 @@ def _sha256(path: Path) -> "hashlib._Hash":
 
 
 def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    # Windows flushes handles that may write, and no others (EBADF).
+    handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Force a rename to the disk: POSIX keeps it in the folder, Windows opens no folders and keeps its own journal."""
+    if os.name != "posix":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to but not be read (a drop box)
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_FLUSHED:
+            raise
+    finally:
+        os.close(handle)
+
+
+def _rename(
+    partial: Path,
+    path: Path,
+    replace: Callable[[Path, Path], object] = Path.replace,
+    retries_s: Sequence[float] = _RETRIES_S,
+) -> None:
+    """Give a complete file its name; on Windows it waits for others to let go of the file that is there."""
+    for pause_s in (*retries_s, None):
+        try:
+            replace(partial, path)
+        except PermissionError as error:
+            if pause_s is None or not _is_held(error):
+                raise
+            time.sleep(pause_s)
+        else:
+            return
+
+
+def _is_held(error: OSError) -> bool:
+    return getattr(error, "winerror", None) in _HELD
 
 
 def _is_about(error: OSError, path: Path, partial: Path) -> bool:
@@ -154,8 +207,22 @@ def _sentence(error: OSError, path: Path) -> MedsegError:
             f"The disk is full: {path} could not be written ({error.strerror}). Nothing is left of it; free some space "
             "and run the command again."
         )
-    if error.errno == errno.EISDIR or path.is_dir():
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"{path} cannot be written: the name is too long for this file system. Give a shorter one.")
+    if error.errno == errno.EISDIR or _is_folder(path):
         return UsageError(f"{path} cannot be written: it is a folder. Give another name.")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return UsageError(f"{path} cannot be written: a part of that path is a file. Give another path.")
+    if _is_held(error):
+        return MachineError(
+            f"{path} cannot be replaced: another program has it open, or it is read-only. Close that program, and run "
+            "the command again."
+        )
     return MachineError(f"{path} cannot be written: {error.strerror or error}. Check the permissions of its folder.")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False

@@ -5,7 +5,7 @@ steps of the planned network on batches of the planned shape. Which candidates a
 `predict.arithmetic`'s knowledge, shared with prediction.
 """
 
-import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +119,7 @@ def peak_memory_gib(device: torch.device) -> float | None:
         import resource
     except ImportError:
         return None
-    unit = 1 if os.uname().sysname == "Darwin" else 1024
+    unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 

@@ -97,14 +97,13 @@ def test_durations_are_written_for_people(seconds, words):
 
 
 def test_the_first_signal_asks_and_the_second_stops(capsys):
-    import os
     import signal
 
     with StopSwitch().armed() as stop:
         assert not stop()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert stop()
         assert stop.exit_code == 143
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert "once more to stop at once" in capsys.readouterr().err

@@ -78,7 +78,7 @@ def test_one_child_serves_all_frames_and_loads_no_torch(decoder):
     np.testing.assert_array_equal(decoder.decoded(*coded_as(JPEG_LS, FRAME), AMPLE), FRAME)
     assert decoder.process_id == first
     if sys.platform == "linux":
-        assert "torch" not in Path(f"/proc/{first}/maps").read_text()
+        assert "torch" not in Path(f"/proc/{first}/maps").read_text(encoding="utf-8")
 
 
 def test_a_stream_that_is_garbage_is_a_failure_and_the_child_goes_on(decoder):
@@ -179,7 +179,9 @@ def is_gone(process_id, within_s=10):
             os.kill(process_id, 0)
         except ProcessLookupError:
             return True
-        if Path(f"/proc/{process_id}/stat").exists() and ") Z " in Path(f"/proc/{process_id}/stat").read_text():
+        if Path(f"/proc/{process_id}/stat").exists() and ") Z " in Path(f"/proc/{process_id}/stat").read_text(
+            encoding="utf-8"
+        ):
             return True  # dead; that nobody waits for it is this machine's first process's doing
         time.sleep(0.05)
     return False

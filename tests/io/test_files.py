@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.core.errors import InputError, MachineError, UsageError
-from medseg.io.files import digest, read_json, replacing, write_json, write_text
+from medseg.io.files import _rename, digest, read_json, replacing, write_json, write_text
 
 
 def listing(folder):
@@ -94,6 +94,64 @@ def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
     assert path.read_text() == "text"
 
 
+def test_a_name_that_no_file_system_takes_is_wrong_use(tmp_path):
+    for name in ("n" * 300 + ".nii.gz", "n" * 300 + "/a.nii.gz"):
+        with pytest.raises(UsageError, match="the name is too long for this file system"):
+            write_text(tmp_path / name, "text")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks POSIX how a file was opened")
+def test_what_is_flushed_may_be_written_to_as_windows_wants_it(tmp_path, monkeypatch):
+    import fcntl
+
+    flushed = []
+
+    def fsync(handle, system_fsync=os.fsync):
+        flushed.append(fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE)
+        system_fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "a.txt", "text", fsync=True)
+    assert flushed == [os.O_RDWR, os.O_RDONLY], "the file, then (on POSIX alone) its folder"
+
+
+def held(code):
+    """What Windows raises of a file that is open elsewhere."""
+    error = PermissionError(13, "Permission denied")
+    error.winerror = code
+    return error
+
+
+def replaced_after(*errors):
+    waiting = list(errors)
+
+    def replace(source, target):
+        if waiting:
+            raise waiting.pop(0)
+        source.replace(target)
+
+    return replace
+
+
+def test_a_rename_waits_for_others_to_let_go_of_the_file(tmp_path):
+    (tmp_path / "part").write_text("new")
+    (tmp_path / "a").write_text("old")
+    _rename(tmp_path / "part", tmp_path / "a", replaced_after(held(32), held(5)), (0, 0, 0))
+    assert (tmp_path / "a").read_text() == "new"
+    assert listing(tmp_path) == ["a"]
+
+
+def test_a_rename_waits_neither_for_ever_nor_for_other_reasons(tmp_path):
+    for errors, waits in (([held(32)] * 9, (0, 0)), ([PermissionError(13, "Permission denied")], (9,))):
+        with pytest.raises(PermissionError):
+            _rename(tmp_path / "part", tmp_path / "a", replaced_after(*errors), waits)
+
+
+def test_a_file_that_stays_open_elsewhere_is_a_sentence(tmp_path):
+    with pytest.raises(MachineError, match=r"a\.txt cannot be replaced: another program has it open"):
+        write_half(tmp_path / "a.txt", held(32))
+
+
 json_values = st.recursive(
     st.none()
     | st.booleans()
@@ -112,6 +170,15 @@ def test_json_comes_back_with_its_keys_in_order(tmp_path_factory, content):
     found = read_json(path, "the content")
     assert found == content
     assert json.dumps(found) == json.dumps(content)
+
+
+@given(st.text(st.characters(categories=["Cs", "Ll", "Po", "Cc"])))
+def test_halves_of_characters_are_escaped_in_text_and_come_back_from_json(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("json") / "a.json"
+    write_json(path, {text: [text]})
+    assert read_json(path, "the content") == {text: [text]}
+    write_text(path, text)
+    assert path.read_bytes() == text.encode("utf-8", "backslashreplace")
 
 
 def test_nan_has_no_place_in_json(tmp_path):

@@ -1,7 +1,6 @@
 """Wrong input ends in a sentence that names it and in the exit code of the contract, never in a traceback."""
 
 import json
-import resource
 import shutil
 
 import pytest
@@ -75,6 +74,7 @@ def test_a_wrong_option_names_the_right_one(shell):
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(trained, shell):
     """A limit on the size of files stands for the disk: the system answers alike, without room for the mask."""
+    resource = pytest.importorskip("resource")
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))

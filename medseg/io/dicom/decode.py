@@ -278,7 +278,7 @@ def serve() -> None:
 
 def _answer(coded: Coded, bounds: Bounds, stream: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
     # Should the parent be gone, nobody else ends a decoder that hangs: a thread in C does, without asking Python.
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
         faulthandler.dump_traceback_later(2 * bounds.time_s + 1, exit=True, file=nowhere)
         try:
             decode = _way_to_decode(coded)
@@ -299,7 +299,7 @@ def _bounded(memory_bytes: int) -> Iterator[None]:
     try:
         import resource
 
-        with open("/proc/self/statm") as statm:  # noqa: PTH123
+        with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
             in_use = int(statm.read().split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         limit = in_use + memory_bytes
