@@ -21,13 +21,12 @@ import typer
 from medseg._version import __version__
 from medseg.cli import evaluate, inspect, predict, sample, train
 from medseg.cli.screen import Terminated
-from medseg.core.errors import MedsegError
+from medseg.core.errors import MedsegError, machine_error
 
 __all__ = ["app", "main"]
 
 DEFECT = 70
 BROKEN_PIPE = 141
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 _WrongUse: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """What typer raises of a wrong command line: click's exception, which newer releases of typer carry in themselves."""
@@ -115,11 +114,9 @@ def _sentence_of(wrong: Exception) -> str:
 
 
 def _os_error(error: OSError, arguments: Sequence[str]) -> int:
+    if (refused := machine_error(error)) is not None:
+        return _say(str(refused), refused.exit_code)
     name = f"{error.filename}: " if error.filename else ""
-    if error.errno in NO_SPACE:
-        return _say(f"{name}the disk is full. Free some space and run the command again.", 4)
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return _say(f"{name}permission denied. Choose a place that you may read and write.", 4)
     wrong_name = error.errno == errno.ENAMETOOLONG
     if wrong_name or isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
         return _say(f"{name}{(error.strerror or 'no such file').lower()}.", 2)

@@ -13,6 +13,7 @@ The message is one sentence or two for a person: the thing by name, what is wron
 and what to do. Anything else that escapes is a defect of medseg.
 """
 
+import errno
 from typing import ClassVar
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "OrphanError",
     "PlanError",
     "UsageError",
+    "machine_error",
 ]
 
 
@@ -73,3 +75,36 @@ class MachineError(MedsegError):
     """The machine cannot do what was asked: memory, disk or device."""
 
     exit_code = 4
+
+
+_WAYS_OUT = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), ("the disk is full", "Free some space and run the command again.")),
+    errno.EFBIG: (
+        "the file is larger than the system allows",
+        "Raise that limit (ulimit -f) and run the command again.",
+    ),
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE),
+        ("too many files are open at once", "Raise that limit (ulimit -n) and run the command again."),
+    ),
+    **dict.fromkeys(
+        (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT),
+        ("the disk or the network drive does not answer as it should", "Check it and run the command again."),
+    ),
+    **dict.fromkeys(
+        (errno.ENOMEM, errno.EAGAIN),
+        ("the memory of this machine is not enough", "Close other programs, give fewer --jobs, and run it again."),
+    ),
+    errno.EROFS: ("the place is read-only", "Choose a place that you may write to."),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), ("permission denied", "Choose a place that you may read and write.")),
+}
+"""errno → what is wrong with the machine, and the way out; what is not here is no fault of the machine."""
+
+
+def machine_error(error: OSError) -> MachineError | None:
+    """What the system refused, as a sentence; None where not the machine but a name is wrong (no such file, …)."""
+    if error.errno not in _WAYS_OUT:
+        return None
+    problem, way_out = _WAYS_OUT[error.errno]
+    place = f"{error.filename}: " if error.filename else ""
+    return MachineError(f"{place}{problem}. {way_out}")

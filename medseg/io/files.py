@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from medseg.core.errors import InputError, MachineError, MedsegError, UsageError
+from medseg.core.errors import InputError, MachineError, MedsegError, UsageError, machine_error
 
 __all__ = ["digest", "read_json", "replacing", "write_json", "write_text"]
 
@@ -218,7 +218,12 @@ def _sentence(error: OSError, path: Path) -> MedsegError:
             f"{path} cannot be replaced: another program has it open, or it is read-only. Close that program, and run "
             "the command again."
         )
-    return MachineError(f"{path} cannot be written: {error.strerror or error}. Check the permissions of its folder.")
+    if error.errno is None:  # NumPy writes arrays itself and says how many numbers it got rid of
+        return MachineError(f"{path} cannot be written: {error}. Check whether its disk is full.")
+    refused = machine_error(OSError(error.errno, error.strerror, str(path)))
+    if error.errno in (errno.EACCES, errno.EPERM) or refused is None:
+        return MachineError(f"{path} cannot be written: {error.strerror}. Check the permissions of its folder.")
+    return refused
 
 
 def _is_folder(path: Path) -> bool:

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from medseg._version import __version__
@@ -262,7 +263,8 @@ def _check_digest(path: Path, expected: str) -> None:
 def _write_weights(path: Path, state: StateDict) -> _Weights:
     tensors = {name: _plain(tensor) for name, tensor in state.items()}
     with replacing(path, fsync=True) as partial:
-        save_file(tensors, partial)
+        # Through a file of ours: safetensors would call a full disk an error of its own, and hide the file from others.
+        partial.write_bytes(as_safetensors(tensors))
         found = digest(partial)
     return _Weights(file=path.name, sha256=found)
 

@@ -48,8 +48,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all, and wait until it is on the disk."""
     content = {"schema": SCHEMA, **{name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}}
     content["corrections"] = [list(pair) for pair in checkpoint.corrections]
-    with replacing(path, fsync=True) as temporary:
-        torch.save(content, temporary)
+    # Through a file of ours: with one of its own, torch calls a full disk a RuntimeError.
+    with replacing(path, fsync=True) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -76,6 +76,14 @@ def test_a_full_disk_is_one_sentence(capsys, monkeypatch, tmp_path):
     assert err == "mask.nii.gz: the disk is full. Free some space and run the command again.\n"
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.ENOMEM])
+def test_what_the_machine_cannot_is_one_sentence_wherever_it_happens(capsys, monkeypatch, tmp_path, number):
+    raising(monkeypatch, OSError(number, "words of the system"))
+    code, _, err = run(capsys, "sample", tmp_path / "s")
+    assert code == 4
+    assert err.count("\n") == 1
+
+
 def test_no_memory_is_one_sentence(capsys, monkeypatch, tmp_path):
     raising(monkeypatch, MemoryError())
     code, _, err = run(capsys, "sample", tmp_path / "s")

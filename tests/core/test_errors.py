@@ -1,5 +1,8 @@
 """The error tree: one root, and an exit code for each branch."""
 
+import errno
+import os
+
 import pytest
 
 from medseg.core import errors
@@ -32,4 +35,17 @@ def test_the_root_itself_is_a_defect():
 
 def test_every_error_is_public():
     found = {name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, Exception)}
-    assert set(errors.__all__) == found
+    assert {name for name in errors.__all__ if name[0].isupper()} == found
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOMEM])
+def test_what_the_system_refuses_is_the_machines_with_a_way_out(number):
+    refused = errors.machine_error(OSError(number, os.strerror(number), "scan.nii.gz"))
+    assert isinstance(refused, errors.MachineError)
+    assert str(refused).startswith("scan.nii.gz: ")
+    assert str(refused).count(". ") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST])
+def test_a_wrong_name_is_no_fault_of_the_machine(number):
+    assert errors.machine_error(OSError(number, os.strerror(number), "scan.nii.gz")) is None

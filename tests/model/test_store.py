@@ -1,10 +1,11 @@
 import json
+import os
 
 import pytest
 import torch
 
 from medseg.config.schema import LabelConfig
-from medseg.core.errors import ModelError, UsageError
+from medseg.core.errors import MachineError, ModelError, UsageError
 from medseg.io import ReadOptions
 from medseg.model import ModelInfo, load_model, save_model
 from medseg.nn.networks import build
@@ -214,3 +215,29 @@ def test_the_card_tells_what_a_user_must_know_in_valid_tables(folder):
 def test_a_model_without_validation_says_so(tmp_path):
     save_model(tmp_path, ModelInfo(PLAN), {0: weights_of(0)})
     assert "nothing is known about its accuracy" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no modes of files")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_whoever_may_read_the_description_may_read_the_weights(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        save_model(tmp_path / "model", ModelInfo(PLAN), {0: weights_of(0)})
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {mode}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the file size limit of POSIX")
+def test_a_disk_that_is_full_at_the_weights_is_the_machines_and_leaves_the_model_whole(folder):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(MachineError, match=r"disk is full: .*fold_1\.safetensors"):
+            save_model(folder, ModelInfo(PLAN), {1: weights_of(1)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert load_model(folder).folds == ("fold_0",)
+    assert not list(folder.glob(".part-*"))

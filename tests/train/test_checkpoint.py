@@ -1,9 +1,10 @@
+import os
 import pickle
 
 import pytest
 import torch
 
-from medseg.core.errors import ModelError
+from medseg.core.errors import MachineError, ModelError
 from medseg.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
@@ -49,3 +50,22 @@ def test_another_file_of_torch_is_no_checkpoint(tmp_path):
     torch.save({"weights": torch.ones(2)}, tmp_path / "last.pt")
     with pytest.raises(ModelError, match="not a checkpoint of this version"):
         load_checkpoint(tmp_path / "last.pt")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the file size limit of POSIX")
+@pytest.mark.parametrize("limit", [0, 100, 1500])
+def test_a_disk_that_is_full_at_a_checkpoint_is_the_machines_and_keeps_the_one_before(tmp_path, limit):
+    import resource
+
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, checkpoint())
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(MachineError, match=r"disk is full: .*last\.pt"):
+            save_checkpoint(path, checkpoint())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
