@@ -20,6 +20,7 @@ import typer
 
 from medseg._version import __version__
 from medseg.cli import evaluate, inspect, predict, sample, train
+from medseg.cli.options import Command
 from medseg.cli.screen import Terminated
 from medseg.core.errors import MedsegError, machine_error
 
@@ -41,11 +42,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("inspect")(inspect.command)
-app.command("train")(train.command)
-app.command("predict")(predict.command)
-app.command("evaluate")(evaluate.command)
-app.command("sample")(sample.command)
+app.command("inspect", cls=Command)(inspect.command)
+app.command("train", cls=Command)(train.command)
+app.command("predict", cls=Command)(predict.command)
+app.command("evaluate", cls=Command)(evaluate.command)
+app.command("sample", cls=Command)(sample.command)
 
 
 def _version(wanted: bool) -> None:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from medseg.core.errors import InputError
 from medseg.core.labels import Labels
+from medseg.io.names import LONGEST_ID, file_key, fits_a_file
 
 __all__ = [
     "BadCase",
@@ -27,6 +28,7 @@ __all__ = [
     "resolve_labels",
     "safe_id",
     "short_ids",
+    "too_long",
 ]
 
 LabelSource = Path | Mapping[str, Path]
@@ -38,8 +40,11 @@ MOST_VALUES = 512
 _WHITE = 255
 """White in an 8-bit picture: alone it is a mask, beside other values it often means "ignore"."""
 
-_UNSAFE = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
-"""Characters that some file system refuses in a name."""
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\ud800-\udfff]')
+"""Characters that some file system refuses in a name, and bytes that are no text."""
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?= *(\.|$))", re.IGNORECASE)
+"""Names of devices on Windows, whatever suffix follows."""
 
 
 @dataclass(frozen=True)
@@ -151,29 +156,45 @@ def resolve_labels(dataset: Dataset, values: Collection[int]) -> tuple[Labels, t
 
 
 def refuse_twins(cases: Iterable[Case]) -> None:
-    """Refuse cases of one id, naming the files of both.
+    """Refuse cases of one id, naming the files of both; ids that differ only in case are one file on many systems.
 
     Raises:
         InputError: Two cases have one id: their results would overwrite each other.
     """
     seen: dict[str, Case] = {}
     for case in cases:
-        twin = seen.setdefault(case.id, case)
+        twin = seen.setdefault(file_key(case.id), case)
         if twin is not case:
+            same = case.id == twin.id
+            ids = f"'{case.id}'" if same else f"'{twin.id}' and '{case.id}', which are one name on many systems"
             raise InputError(
-                f"Two inputs have the case id '{case.id}': {twin.images[0]} and {case.images[0]}. "
+                f"Two inputs have the case id{'' if same else 's'} {ids}: {twin.images[0]} and {case.images[0]}. "
                 "Rename one of them: the id is the name of the result."
             )
+
+
+def too_long(case: Case) -> str | None:
+    """Why a case's id cannot be the name of its results, where it cannot: a sentence."""
+    if fits_a_file(case.id):
+        return None
+    return (
+        f"The name {case.id[:20]}… has {len(case.id)} letters and leaves no room for the suffixes of results: "
+        f"give its files a name of at most {LONGEST_ID} bytes."
+    )
 
 
 def safe_id(name: str) -> str:
     """A case id that can be a file's name anywhere: refused characters and edges become underscores.
 
-    >>> safe_id("T1: post?")
-    'T1_ post_'
+    Names that Windows keeps for devices get one behind them.
+
+    >>> safe_id("T1: post?"), safe_id("con.1")
+    ('T1_ post_', 'con_.1')
     """
     name = _UNSAFE.sub("_", name)
-    return re.sub(r"^\.+|[. ]+$", "_", name) or "_"
+    name = re.sub(r"^\.+|[. ]+$", "_", name) or "_"
+    reserved = _RESERVED.match(name)
+    return name if reserved is None else f"{reserved.group()}_{name[reserved.end() :]}"
 
 
 def short_ids(places: Sequence[tuple[str, ...]], root_name: str) -> tuple[str, ...]:
@@ -188,8 +209,8 @@ def short_ids(places: Sequence[tuple[str, ...]], root_name: str) -> tuple[str, .
     for place in places:
         length = next((n for n in range(1, len(place) + 1) if n_with[place[:n]] == 1), len(place))
         short = safe_id("_".join(place[:length]) or root_name)
-        seen[short] += 1
-        ids.append(short if seen[short] == 1 else f"{short}_{seen[short]}")
+        seen[file_key(short)] += 1
+        ids.append(short if seen[file_key(short)] == 1 else f"{short}_{seen[file_key(short)]}")
     return tuple(ids)
 
 

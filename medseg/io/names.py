@@ -1,10 +1,15 @@
-"""Names of labels as files can hold them."""
+"""Names as files can hold them, and names of files as file systems compare them."""
 
+import unicodedata
 from collections.abc import Iterable
 
 from medseg.core.labels import folded
 
-__all__ = ["unique_names"]
+__all__ = ["LONGEST_ID", "file_key", "fits_a_file", "unique_names"]
+
+LONGEST_ID = 224
+"""Bytes of a case's id: with the longest suffix of an output it still fits the 255 of a file name."""
+
 
 LONGEST = 64
 """Characters of a long string of DICOM (LO), which names of segments and structures are."""
@@ -27,3 +32,17 @@ def unique_names(names: Iterable[str], longest: int = LONGEST) -> dict[str, str]
         found[name] = candidate
         taken.add(folded(candidate))
     return found
+
+
+def file_key(name: str) -> str:
+    """A key that is equal for names that some file system takes for one: case and composition of letters do not count.
+
+    >>> file_key("Case.NII") == file_key("case.nii"), file_key("u\u0308") == file_key("\u00fc")
+    (True, True)
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def fits_a_file(case_id: str) -> bool:
+    """Whether a case's id leaves room for the suffixes of its outputs."""
+    return len(case_id.encode("utf-8", "surrogateescape")) <= LONGEST_ID

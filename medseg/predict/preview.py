@@ -91,13 +91,25 @@ def _draw_legend(figure: Any, labels: LabelMap, values: list[int], colours: dict
     for value in values[:LARGEST_LEGEND]:
         name = labels.labels.name_of(value) if labels.labels else f"label {value}"
         n = int(np.count_nonzero(labels.array == value))
-        amount = f"{n * voxel:.3g} ml" if labels.meta.placed else f"{n / labels.array.size:.1%}"
+        amount = f"{_shown(n * voxel)} ml" if labels.meta.placed else f"{n / labels.array.size:.1%}"
         handles.append(Patch(facecolor=colours[value], label=f"{name}  {amount}"))
     if len(values) > LARGEST_LEGEND:
         handles.append(Patch(alpha=0, label=f"and {len(values) - LARGEST_LEGEND} more"))
     if not handles:
         handles.append(Patch(alpha=0, label="nothing found"))
     figure.legend(handles=handles, loc="outside right center", frameon=False, labelcolor="#e8e8e8", fontsize=9)
+
+
+def _shown(volume_ml: float) -> str:
+    """A volume to three digits, without an exponent.
+
+    >>> _shown(1100.2), _shown(0.01234), _shown(0.0)
+    ('1100', '0.0123', '0')
+    """
+    if volume_ml >= 100:
+        return f"{volume_ml:.0f}"
+    digits = np.format_float_positional(volume_ml, precision=3, fractional=False, trim="-")
+    return "0" if volume_ml == 0 else digits
 
 
 def _all_values(labels: LabelMap, present: list[int]) -> list[int]:

@@ -134,6 +134,12 @@ def test_verbose_twice_shows_the_traceback(capsys, monkeypatch, tmp_path):
         (["evaluate", "a", "b", "--fail-under", "dice"], "METRIC=NUMBER"),
         (["nonsense"], "nonsense"),
         (["predict", "x", "-m", "m", "-o", "o", "--read", "geometri=sform"], "geometry"),
+        (["predict", "x", "-m", "m", "-o", "o", "-m", "n"], "--model was given twice"),
+        (["predict", "x", "--model=m", "-mn", "-o", "o"], "--model was given twice"),
+        (["predict", "x", "-m", "m", "-o", "o", "--out", "p"], "--out was given twice"),
+        (["train", "x", "-o", "r", "-c", "unet2d", "-c", "unet3d"], "--config was given twice"),
+        (["evaluate", "a", "b", "--seed", "1", "--seed", "1"], "--seed was given twice"),
+        (["evaluate", "a", "b", "-o", "c", "-o", "d"], "--out was given twice"),
     ],
 )
 def test_wrong_use_ends_with_2_and_names_the_thing(capsys, monkeypatch, tmp_path, arguments, says):
@@ -142,6 +148,13 @@ def test_wrong_use_ends_with_2_and_names_the_thing(capsys, monkeypatch, tmp_path
     assert code == 2, err
     assert says in err
     assert list(tmp_path.iterdir()) == [], "wrong use leaves nothing behind"
+
+
+def test_options_that_are_repeatable_may_be_repeated(capsys, tmp_path):
+    given = [word for pair in ("-f nifti", "-f nrrd", "--read a=1", "--read b=2", "-q", "-q") for word in pair.split()]
+    code, _, err = run(capsys, "predict", tmp_path / "x", "-m", "m", "-o", tmp_path / "o", *given)
+    assert code == 2
+    assert "twice" not in err
 
 
 def test_presets_are_listed_with_their_purpose(capsys):

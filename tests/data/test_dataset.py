@@ -1,5 +1,6 @@
 """Cases and data sets as values: ids that can be file names, order, and labels found by looking."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.core.errors import InputError
-from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, resolve_labels, safe_id
+from medseg.data.dataset import (
+    BadCase,
+    Case,
+    Dataset,
+    listed,
+    natural_key,
+    refuse_twins,
+    resolve_labels,
+    safe_id,
+    too_long,
+)
+
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)", re.IGNORECASE)
 
 
 def dataset(*ids, **more):
@@ -45,6 +58,40 @@ def test_two_cases_of_one_id_are_refused_with_both_files():
     one, two = Case("a", (Path("left/a.nii"),)), Case("a", (Path("right/a.nii"),))
     with pytest.raises(InputError, match=r"'a': left/a\.nii and right/a\.nii"):
         Dataset(Path("d"), "msd", (one, two), None, ("image",))
+
+
+@pytest.mark.parametrize("twin", ["case", "CASE", "cAsE"])
+def test_ids_that_differ_only_in_case_are_one_name(twin):
+    one, two = Case("Case", (Path("a/1.nii"),)), Case(twin, (Path("b/2.nii"),))
+    with pytest.raises(InputError, match=rf"'Case' and '{twin}', which are one name .*: a/1\.nii and b/2\.nii"):
+        refuse_twins([one, two])
+
+
+def test_ids_of_composed_and_decomposed_letters_are_one_name():
+    with pytest.raises(InputError, match="one name on many systems"):
+        refuse_twins([Case("M\u00fcller", (Path("1.nii"),)), Case("Mu\u0308ller", (Path("2.nii"),))])
+
+
+@pytest.mark.parametrize("name", ["CON", "con", "Nul.x", "COM1", "lpt9", "aux.1.2", "COM\u00b9", "CONIN$", "prn "])
+def test_names_of_devices_become_names_of_files(name):
+    assert not RESERVED.fullmatch(safe_id(name).split(".")[0].strip())
+    assert safe_id(name).casefold().startswith(name.split(".")[0].strip().casefold())
+
+
+@pytest.mark.parametrize("name", ["console", "control", "com", "com10", "nullable", "a.con"])
+def test_names_that_only_look_like_devices_stay(name):
+    assert safe_id(name) == name
+
+
+def test_bytes_that_are_no_text_have_no_place_in_an_id():
+    safe_id("M\udcfcller").encode("utf-8")
+
+
+def test_a_name_is_too_long_where_the_longest_suffix_no_longer_fits():
+    assert too_long(Case("x" * 224, (Path("x.nii"),))) is None
+    assert "has 225 letters" in too_long(Case("x" * 225, (Path("x.nii"),)))
+    assert "has 120 letters" in too_long(Case("ü" * 120, (Path("x.nii"),)))
+    assert len(("x" * 224 + "_probabilities.nii.gz").encode()) <= 255
 
 
 def test_a_data_set_without_a_case_forgets_what_was_wrong_with_it():

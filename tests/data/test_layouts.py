@@ -343,3 +343,14 @@ def test_a_dicom_folder_can_be_the_image_of_a_case(tmp_path, shared_data):
     dataset = opened(tmp_path)
     assert dataset.ids == ("p_1",)
     assert dataset.cases[0].images == (tmp_path / "images/p_1",)
+
+
+@pytest.mark.parametrize("make", [msd, nnunet, paired])
+def test_a_name_too_long_for_its_results_is_refused_before_anything_is_read(tmp_path, make):
+    root, long = make(tmp_path / "d"), "x" * 235
+    for file in list(root.rglob("*c_1*.nii.gz")):
+        file.rename(file.with_name(file.name.replace("c_1", long)))
+    for listing in root.glob("dataset.json"):
+        listing.write_text(listing.read_text().replace("c_1", long))
+    with pytest.raises(InputError, match=r"The name x{20}… has 235 letters"):
+        opened(root)

@@ -142,6 +142,11 @@ def test_two_rows_of_one_case_are_named_with_both_lines(tmp_path):
         opened(tmp_path, rows(tmp_path).replace("c_1,", "c_0,"))
 
 
+def test_two_rows_whose_names_differ_only_in_case_are_one_case(tmp_path):
+    with pytest.raises(InputError, match="lines 2 and 3 are both the case 'C_0'"):
+        opened(tmp_path, rows(tmp_path).replace("c_1,", "C_0,"))
+
+
 def test_channels_are_numbered_or_named_and_a_row_that_lacks_one_is_a_problem(tmp_path):
     make_files(tmp_path)
     scan, mask = "scans/c_{}.nii.gz", "masks/c_{}.nii.gz"

@@ -13,7 +13,7 @@ from pathlib import Path
 from medseg import io
 from medseg.config.schema import DataConfig
 from medseg.core.errors import InputError, UsageError
-from medseg.data.dataset import Case, Dataset, listed, natural_key
+from medseg.data.dataset import Case, Dataset, listed, natural_key, too_long
 from medseg.data.groups import by_patient, divided_patients, grouped
 from medseg.data.layouts import bids, declaration, dicom, folders, msd, nnunet, paired, table
 from medseg.data.patients import patients_of
@@ -74,7 +74,8 @@ def open_dataset(path: Path, config: DataConfig) -> Dataset:
 
     Raises:
         UsageError: There is no such folder, or a key of `config` is wrong.
-        InputError: No layout recognises the folder, it holds no pair of image and label map, or contradicts itself.
+        InputError: No layout recognises the folder, it holds no pair of image and label map, or contradicts itself; a
+            case's name is too long for its results.
         AmbiguousError: It can be read in more than one way.
     """
     root = existing(Path(path))
@@ -87,6 +88,7 @@ def open_dataset(path: Path, config: DataConfig) -> Dataset:
             "Put label maps of the same names beside them."
         )
     dataset = _declared(dataset, config)
+    _refuse_long_names(dataset)
     cases, group_notes = _grouped(dataset.cases, config.group)
     splits_path = dataset.root / SPLITS_FINAL
     notes = (
@@ -97,6 +99,14 @@ def open_dataset(path: Path, config: DataConfig) -> Dataset:
         *dataset.notes,
     )
     return replace(dataset, cases=cases, notes=notes, splits_path=splits_path if splits_path.is_file() else None)
+
+
+def _refuse_long_names(dataset: Dataset) -> None:
+    """Refuse cases whose results could not be written, before any of them is read."""
+    reasons = [reason for case in dataset.cases if (reason := too_long(case)) is not None]
+    if reasons:
+        more = f" ({len(reasons)} such cases in {dataset.root})" if len(reasons) > 1 else ""
+        raise InputError(f"{reasons[0]}{more}")
 
 
 def _opened(root: Path, wanted: str, options: io.ReadOptions) -> tuple[str, str, Dataset]:

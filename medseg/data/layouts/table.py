@@ -27,6 +27,7 @@ from medseg.data.layouts.channels import names_by_looking
 from medseg.data.layouts.rows import Row, header_of, line_of, parsed
 from medseg.data.layouts.sources import label_source
 from medseg.data.scans import stem_of
+from medseg.io.names import file_key
 
 __all__ = ["FILE_NAME", "is_table", "open_folder", "open_table", "recognises", "written"]
 
@@ -308,12 +309,12 @@ def _refuse_wrong(path: Path, wrong: Sequence[str]) -> None:
 def _refuse_twins(path: Path, rows: Sequence[Row], cases: Sequence[Case]) -> None:
     lines: dict[str, int] = {}
     for row, case in zip(rows, cases, strict=True):
-        if case.id in lines:
+        if file_key(case.id) in lines:
             raise InputError(
-                f"{path}: lines {lines[case.id]} and {row.line} are both the case '{case.id}'. "
+                f"{path}: lines {lines[file_key(case.id)]} and {row.line} are both the case '{case.id}'. "
                 "Keep one of them, or give the other another name."
             )
-        lines[case.id] = row.line
+        lines[file_key(case.id)] = row.line
 
 
 def _lacking(case: Case, row: Row, columns: _Columns) -> BadCase:
