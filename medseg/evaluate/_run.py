@@ -61,7 +61,7 @@ def evaluate(
     Raises:
         UsageError: A path does not exist, or an option is wrong.
         InputError: There is nothing to compare. What is wrong with a single case is a row and no exception.
-        MachineError: A process was ended by the system.
+        MachineError: No process could be started.
     """
     for item in run(predicted, reference, options, labels, readers=readers, group=group):
         if isinstance(item, Evaluation):
@@ -118,7 +118,7 @@ def run_pairs(
 
     Raises:
         UsageError: There is no pair, or a label asked for is unknown.
-        MachineError: A process was ended by the system.
+        MachineError: No process could be started.
     """
     options = options or EvaluateOptions()
     if not pairs:
@@ -229,7 +229,11 @@ def _measure_all(pairs: Sequence[Pair], labels: Labels | None, options: Evaluate
     n_processes = max(1, min(options.jobs, len(pairs) // WORTH_A_PROCESS, _processes_in_memory(pairs, options)))
     in_memory = any(isinstance(side, LabelMap) for pair in pairs for side in (pair.predicted, pair.reference))
     work = partial(measure, labels=labels, options=options)
-    yield from side_by_side(work, pairs, 1 if in_memory else n_processes, "compared cases")
+    yield from side_by_side(work, pairs, 1 if in_memory else n_processes, _lost)
+
+
+def _lost(pair: Pair, reason: str) -> Facts:
+    return Facts(pair, "failed", f"{reason} Run again with fewer --jobs or a smaller --max-memory.")
 
 
 def _processes_in_memory(pairs: Sequence[Pair], options: EvaluateOptions) -> int:

@@ -25,7 +25,7 @@ from medseg.inspect import images, labels, sides, twins
 from medseg.inspect.context import Context
 from medseg.inspect.findings import Finding, gathered, ordered
 from medseg.inspect.inspection import Inspection
-from medseg.inspect.reading import Job, inspect_case
+from medseg.inspect.reading import Job, inspect_case, lost_case
 from medseg.inspect.report import CaseReport, Role
 
 __all__ = ["InspectOptions", "inspect", "run"]
@@ -64,7 +64,7 @@ def inspect(path: Path | str, options: InspectOptions | None = None) -> Inspecti
 
     Raises:
         UsageError: The path does not exist, or an option is wrong. What is wrong with the data is a finding.
-        MachineError: A process was ended by the system.
+        MachineError: No process could be started.
     """
     for item in run(path, options):
         if isinstance(item, Inspection):
@@ -82,7 +82,7 @@ def run(path: Path | str, options: InspectOptions | None = None) -> Iterator[Eve
         return
     jobs = [*_jobs(dataset, options)]
     reports: list[CaseReport] = []
-    for report in side_by_side(inspect_case, jobs, _processes(jobs, options), "looked at cases"):
+    for report in side_by_side(inspect_case, jobs, _processes(jobs, options), lost_case):
         reports.append(report)
         yield CaseRead(report.case, len(reports), len(jobs), "inspecting")
     reports.sort(key=lambda report: natural_key(report.case))

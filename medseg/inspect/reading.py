@@ -35,7 +35,7 @@ from medseg.inspect.shapes import gaps_of, marks_of, parts_of, reach_of
 from medseg.inspect.slices import Upright, at_gap, at_voxel, glance
 from medseg.io.values import NOT_FINITE, NotALabelMapError
 
-__all__ = ["Job", "inspect_case"]
+__all__ = ["Job", "inspect_case", "lost_case"]
 
 MOST_VALUES_SHOWN = 64
 """A map that declares nothing and has more values than this is looked at as a whole: it may be an image by mistake."""
@@ -84,6 +84,11 @@ def inspect_case(job: Job) -> CaseReport:
             job, "defect", f"medseg failed on this case ({type(error).__name__}).", "Please report it; -vv shows more."
         )
         return replace(report, trace=traceback.format_exc())
+
+
+def lost_case(job: Job, reason: str) -> CaseReport:
+    """What is to be said of a case that cost its process its life."""
+    return _failed(job, "unreadable", reason, "Look at it by itself, with --jobs 1, or crop it.")
 
 
 _COPY_AGAIN = "Copy or export the file again, or take the case out of the data set."
