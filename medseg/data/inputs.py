@@ -14,6 +14,7 @@ from medseg.data.dataset import Case, Dataset, natural_key, refuse_twins, safe_i
 from medseg.data.layouts import existing, recognised
 from medseg.data.layouts.ambiguity import refuse
 from medseg.data.layouts.table import is_table, open_table
+from medseg.data.leftovers import left_aside
 from medseg.data.scans import (
     IMAGE_FOLDERS,
     NAMED,
@@ -25,7 +26,9 @@ from medseg.data.scans import (
     scans_in,
 )
 from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
+from medseg.io.foreign import why_unread
 from medseg.io.kinds import READABLE
+from medseg.io.listing import listing
 
 __all__ = ["Inputs", "find_cases", "find_inputs"]
 
@@ -71,7 +74,7 @@ def find_inputs(paths: Sequence[Path], channels: int | None = None, options: io.
         elif is_table(path):
             found.cases += _without_labels(open_table(path, options), channels)
         elif io.kind_of(path) is None:
-            raise InputError(f"{path} is no scan that medseg reads; it reads {READABLE}.")
+            raise InputError(f"{path} {why_unread(path)}.")
         elif _is_zip(path):
             _add_dicom(path, path.stem, channels, options, found)
         else:
@@ -91,6 +94,7 @@ def _add(path: Path, files: dict[str, Path]) -> None:
 
 
 def _add_folder(folder: Path, channels: int | None, options: io.ReadOptions, found: Inputs) -> None:
+    found.notes += left_aside(folder)
     if _is_series(folder):
         _add_dicom(folder, folder.resolve().name, channels, options, found)
         return
@@ -103,7 +107,8 @@ def _add_folder(folder: Path, channels: int | None, options: io.ReadOptions, fou
         deeper = folders_named(folder, (TEST_FOLDER, *IMAGE_FOLDERS))
         scans = scans_in(deeper[0]) if deeper else scans
     if not scans.paths:
-        raise InputError(f"{folder} holds no scan: looked for {READABLE}, also as a series or a data set.")
+        looked_for = f"{folder} holds no scan: looked for {READABLE}, also as a series or a data set."
+        raise InputError(" ".join((looked_for, *left_aside(folder))))
     folders = {stem: path for stem, path in scans.paths.items() if path.is_dir() or _is_zip(path)}
     files = {stem: path for stem, path in scans.paths.items() if stem not in folders}
     series = {stem: path for stem, path in folders.items() if not _holds_labels_alone(path, options)}
@@ -123,9 +128,9 @@ def _add_folder(folder: Path, channels: int | None, options: io.ReadOptions, fou
 
 def _is_series(folder: Path) -> bool:
     """Whether a folder holds DICOM files itself, or nothing but one folder that does."""
-    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    holds_one = len(visible) == 1 and visible[0].is_dir() and io.kind_of(visible[0]) == "dicom"
-    return holds_one or any(io.kind_of(path) == "dicom" for path in visible if path.is_file() and not _is_zip(path))
+    inside = listing(folder)
+    holds_one = len(inside.folders) == 1 and not inside.files and io.kind_of(inside.folders[0]) == "dicom"
+    return holds_one or any(io.kind_of(path) == "dicom" for path in inside.files if not _is_zip(path))
 
 
 def _holds_labels_alone(path: Path, options: io.ReadOptions) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.dataset import natural_key
+from medseg.io.listing import listing
 
 __all__ = ["Scans", "by_channel", "hidden_note", "is_label_folder", "scans_in", "stem_of", "test_folder"]
 
@@ -49,18 +50,16 @@ def scans_in(folder: Path, ending: str | None = None, keep_twins: bool = False) 
     """
     found: dict[str, Path] = {}
     twins: dict[str, tuple[Path, ...]] = {}
-    n_hidden = 0
-    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)) if folder.is_dir() else ():
-        if path.name.startswith("."):
-            n_hidden += 1
-        elif (path.name.endswith(ending) and path.is_file()) if ending else io.kind_of(path) is not None:
+    inside = listing(folder)
+    for path in sorted((*inside.files, *inside.folders), key=lambda path: natural_key(path.name)):
+        if (path.name.endswith(ending) and path.is_file()) if ending else io.kind_of(path) is not None:
             name = path.name[: -len(ending)] if ending else stem_of(path)
             twin = found.setdefault(name, path)
             if twin is not path and keep_twins:
                 twins[name] = (*twins.get(name, ()), path)
             elif twin is not path:
                 raise InputError(f"{folder} holds both {twin.name} and {path.name}: keep the one that is meant.")
-    return Scans(folder, found, n_hidden, twins)
+    return Scans(folder, found, inside.n_hidden, twins)
 
 
 def stem_of(path: Path) -> str:
@@ -85,9 +84,8 @@ def by_channel(stems: Iterable[str], pattern: re.Pattern[str]) -> dict[str, dict
 def folders_named(root: Path, names: Iterable[str]) -> tuple[Path, ...]:
     """The folders in `root` with one of these names, whatever their case, in the order of `names`."""
     by_name: dict[str, list[Path]] = {}
-    for path in sorted(root.iterdir()):
-        if path.is_dir():
-            by_name.setdefault(path.name.lower(), []).append(path)
+    for path in listing(root).folders:
+        by_name.setdefault(path.name.lower(), []).append(path)
     return tuple(path for name in names for path in by_name.get(name, []))
 
 

@@ -18,11 +18,13 @@ from medseg.core.labels import Labels, folded, union
 from medseg.core.volume import LabelMap
 from medseg.core.workers import side_by_side
 from medseg.data.dataset import listed, natural_key
+from medseg.data.leftovers import left_aside
 from medseg.evaluate.catalogue import CALIBRATION, DEFAULT_METRICS
 from medseg.evaluate.evaluation import Evaluation
 from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.pairs import Drawn, Pair, References, Source, find_label_maps, is_table, match, references
 from medseg.evaluate.score import Facts, measure, unknown_values
+from medseg.io.listing import kind_of_special
 
 __all__ = ["Judged", "evaluate", "run", "run_beside", "run_pairs"]
 
@@ -82,6 +84,7 @@ def run(
     options = options or EvaluateOptions()
     to_judge_by = _references(reference, options, group)
     maps, judged_by = _predictions(predicted, to_judge_by), to_judge_by.maps
+    yield from map(Warned, dict.fromkeys((*_left_aside(predicted), *_left_aside(reference))))
     if _is_single(predicted) and _is_single(reference):
         # Two files are a pair, whatever their names.
         maps = dict(zip(judged_by, maps.values(), strict=True))
@@ -197,6 +200,13 @@ def _predictions(predicted: Judged, to_judge_by: References) -> dict[str, Source
     return dict(found)
 
 
+def _left_aside(side: Judged) -> tuple[str, ...]:
+    """What a folder holds that is no label map, nor anything that is left aside without a word."""
+    if isinstance(side, LabelMap | Mapping) or not Path(side).is_dir():
+        return ()
+    return left_aside(Path(side))
+
+
 def _is_single(side: Judged) -> bool:
     if isinstance(side, LabelMap | Mapping):
         return isinstance(side, LabelMap)
@@ -221,6 +231,9 @@ def _source(thing: str | Path | LabelMap) -> Source:
 def _existing(path: Path) -> Path:
     if not path.exists():
         raise UsageError(f"{path} does not exist.")
+    special = kind_of_special(path)
+    if special is not None:
+        raise UsageError(f"{path} is {special}; give a file or a folder.")
     return path
 
 

@@ -19,6 +19,7 @@ from medseg.data.dataset import Case, Dataset, natural_key
 from medseg.data.fingerprint import Fingerprint, conclude, samples_a_case
 from medseg.data.inputs import find_cases
 from medseg.data.layouts import existing, open_dataset, recognised
+from medseg.data.leftovers import left_aside
 from medseg.data.patients import patients_of
 from medseg.data.splits import Splits, make_splits
 from medseg.inspect import images, labels, sides, twins
@@ -27,6 +28,8 @@ from medseg.inspect.findings import Finding, gathered, ordered
 from medseg.inspect.inspection import Inspection
 from medseg.inspect.reading import Job, inspect_case, lost_case
 from medseg.inspect.report import CaseReport, Role
+from medseg.io.foreign import why_unread
+from medseg.io.listing import listing
 
 __all__ = ["InspectOptions", "inspect", "run"]
 
@@ -99,13 +102,13 @@ def _opened(root: Path, config: DataConfig) -> Dataset:
     if root.is_file() and io.kind_of(root) is not None:
         return _scans(root, find_cases([root], options=read))
     if root.is_file() and root.suffix.lower() not in (".csv", ".tsv"):
-        raise InputError(f"{root} is no scan that medseg reads, and no table of cases (.csv, .tsv).")
+        raise InputError(f"{root} is no table of cases (.csv, .tsv), and it {why_unread(root, with_kinds=False)}.")
     try:
         return open_dataset(root, config)
     except AmbiguousError:
         raise
     except InputError as refusal:
-        if root.is_file() or config.layout != "auto" or recognised(root) is not None or not any(root.iterdir()):
+        if root.is_file() or config.layout != "auto" or recognised(root) is not None or _is_empty(root):
             raise
         try:
             return _scans(root, find_cases([root], options=read))
@@ -115,7 +118,13 @@ def _opened(root: Path, config: DataConfig) -> Dataset:
 
 def _scans(root: Path, cases: tuple[Case, ...]) -> Dataset:
     note = f"No data set to train on: {len(cases)} scan{'s' if len(cases) != 1 else ''}, read as medseg predict does."
-    return Dataset(root, SCANS, (), None, (), unlabelled=cases, notes=(note,))
+    notes = (note, *(left_aside(root) if root.is_dir() else ()))
+    return Dataset(root, SCANS, (), None, (), unlabelled=cases, notes=notes)
+
+
+def _is_empty(folder: Path) -> bool:
+    inside = listing(folder)
+    return not (inside.files or inside.folders or inside.special or inside.n_hidden)
 
 
 def _refusal(error: InputError, root: Path) -> Finding:

@@ -14,6 +14,7 @@ from zipfile import BadZipFile, LargeZipFile, ZipExtFile, ZipFile, ZipInfo, is_z
 from zlib import error as DeflateError  # noqa: N812  its own name says nothing
 
 from medseg.core.errors import InputError
+from medseg.io.listing import is_regular
 
 __all__ = ["archive_of", "first_bytes", "is_archive", "members", "opened"]
 
@@ -33,7 +34,7 @@ _UNREADABLE = (BadZipFile, LargeZipFile, DeflateError, NotImplementedError, Runt
 
 def is_archive(path: Path) -> bool:
     """Whether a path is a zip file, by its suffix and its content."""
-    return path.suffix.lower() == ".zip" and path.is_file() and is_zipfile(path)
+    return path.suffix.lower() == ".zip" and is_regular(path) and is_zipfile(path)
 
 
 def archive_of(path: Path) -> Path | None:

@@ -18,7 +18,8 @@ from medseg.io.archive import archive_of, members
 from medseg.io.dicom.entries import Catalogue
 from medseg.io.dicom.producer import DicomForm, Producer, SegType
 from medseg.io.files import replacing
-from medseg.io.kinds import READABLE, WRITABLE, kind_of, suffix_of
+from medseg.io.foreign import why_unread
+from medseg.io.kinds import WRITABLE, kind_of, suffix_of
 from medseg.io.options import ReadOptions
 
 __all__ = [
@@ -218,7 +219,7 @@ def _module(path: Path) -> Any:  # noqa: ANN401  a module
     if kind is None and path.suffix.lower() == ".zip":
         raise InputError(f"{path} is a zip archive without a DICOM file, of {len(members(path))} in all.")
     if kind is None:
-        raise InputError(f"{path} is not an image that medseg reads ({READABLE}).")
+        raise InputError(f"{path} {why_unread(path)}.")
     if path.is_dir() and kind != "dicom":
         raise InputError(f"{path} is a folder; give a file.")
     if path.is_file() and path.stat().st_size == 0:

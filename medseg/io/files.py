@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import InputError, MachineError, MedsegError, UsageError, machine_error
+from medseg.io.listing import kind_of_special
 
 __all__ = ["digest", "read_json", "replacing", "write_json", "write_text"]
 
@@ -96,6 +97,7 @@ def read_json(path: Path | str, what: str) -> Any:  # noqa: ANN401  any JSON val
     Raises:
         InputError: There is no such file, or it is not JSON.
     """
+    _refuse_special(Path(path))
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
@@ -139,11 +141,19 @@ def _visible_files(folder: Path) -> list[str]:
 
 
 def _sha256(path: Path) -> "hashlib._Hash":
+    _refuse_special(path)
     found = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             found.update(chunk)
     return found
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse what would be waited for, or read, without end."""
+    special = kind_of_special(path)
+    if special is not None:
+        raise InputError(f"{path} is {special}; medseg reads files. Take it away, or give a file in its place.")
 
 
 def _flush(path: Path) -> None:

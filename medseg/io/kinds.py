@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medseg.core.errors import InputError, UsageError
-from medseg.io.archive import first_bytes, is_archive, members
+from medseg.io.archive import archive_of, first_bytes, is_archive, members
+from medseg.io.listing import is_folder, is_regular, kind_of_special
 
 __all__ = [
     "HEAD_BYTES",
@@ -73,11 +74,14 @@ def kind_of(path: Path | str) -> str | None:
     """The kind of image that a file or folder is, or None if it is none that medseg reads.
 
     The file need not exist if its name tells; a folder or a zip archive is "dicom" if it holds a DICOM file, at any
-    depth. A member of an archive, `scan.zip/0001.dcm`, is what it would be as a file.
+    depth. A member of an archive, `scan.zip/0001.dcm`, is what it would be as a file. A pipe or a device is no image,
+    whatever it is called.
     """
     path = Path(path)
-    if path.is_dir() or is_archive(path):
+    if is_folder(path) or is_archive(path):
         return "dicom" if any(looks_like_dicom(file) for file in _candidates(path)) else None
+    if kind_of_special(path) is not None:
+        return None
     suffix = suffix_of(path)
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
@@ -115,7 +119,9 @@ def suffix_of(path: Path) -> str:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file, or a member of an archive, begins as DICOM does."""
+    """Whether a file, or a member of an archive, begins as DICOM does; what is no regular file is not opened."""
+    if not is_regular(path) and archive_of(path) is None:
+        return False
     try:
         return begins_as_dicom(first_bytes(path, HEAD_BYTES))
     except (OSError, InputError):

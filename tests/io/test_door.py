@@ -42,7 +42,7 @@ def test_an_empty_file_is_refused(tmp_path, name):
 
 def test_what_is_no_image_is_refused_with_what_can_be_read(tmp_path):
     (tmp_path / "notes.txt").write_text("notes")
-    with pytest.raises(InputError, match=r"notes\.txt is not an image that medseg reads \(\.nii\.gz, .* and DICOM\)"):
+    with pytest.raises(InputError, match=r"notes\.txt is no scan that medseg reads \(\.nii\.gz, .* and DICOM\)"):
         io.read(tmp_path / "notes.txt")
     with pytest.raises(InputError, match="is a folder without a DICOM image"):
         io.read(tmp_path)

@@ -16,7 +16,9 @@ from medseg.core.errors import InputError, UsageError
 from medseg.data.dataset import Case, Dataset, listed, natural_key, too_long
 from medseg.data.groups import by_patient, divided_patients, grouped
 from medseg.data.layouts import bids, declaration, dicom, folders, msd, nnunet, paired, table
+from medseg.data.leftovers import left_aside
 from medseg.data.patients import patients_of
+from medseg.io.listing import kind_of_special, listing
 
 __all__ = ["LAYOUTS", "Layout", "existing", "open_dataset", "recognised"]
 
@@ -85,7 +87,7 @@ def open_dataset(path: Path, config: DataConfig) -> Dataset:
         n_images = len(dataset.unlabelled)
         raise InputError(
             f"{root} ({layout}: {reason}) holds {n_images} images without a label map and no pair of both. "
-            "Put label maps of the same names beside them."
+            + " ".join(("Put label maps of the same names beside them.", *left_aside(root)))
         )
     dataset = _declared(dataset, config)
     _refuse_long_names(dataset)
@@ -97,6 +99,7 @@ def open_dataset(path: Path, config: DataConfig) -> Dataset:
         *_unlabelled_note(dataset),
         *_both_sides_note(cases, dataset.unlabelled),
         *dataset.notes,
+        *(left_aside(root) if root.is_dir() else ()),
     )
     return replace(dataset, cases=cases, notes=notes, splits_path=splits_path if splits_path.is_file() else None)
 
@@ -160,7 +163,7 @@ def recognised(root: Path, but: Collection[str] = ()) -> tuple[Layout, str] | No
 def _inner_dataset(root: Path) -> Path | None:
     """A data set with a table or a description of its own in a folder."""
     declared = [layout for layout in LAYOUTS if layout.name in ("table", "msd", "nnunet")]
-    inner = sorted((p for p in root.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: natural_key(p.name))
+    inner = sorted(listing(root).folders, key=lambda path: natural_key(path.name))
     return next((path for path in inner if _first(declared, path)), None)
 
 
@@ -178,9 +181,13 @@ def existing(path: Path) -> Path:
     Raises:
         UsageError: It does not exist; the message offers the nearest name beside it.
     """
+    special = kind_of_special(path)
+    if special is not None:
+        raise UsageError(f"{path} is {special}; give a file or a folder.")
     if path.exists():
         return path
-    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    around = listing(path.parent)
+    beside = [each.name for each in (*around.files, *around.folders)]
     nearest = get_close_matches(path.name, beside, 1, 0.7)
     raise UsageError(f"{path} does not exist{f'; did you mean {path.parent / nearest[0]}?' if nearest else '.'}")
 
@@ -192,16 +199,18 @@ def _refuse(root: Path) -> tuple[Layout, str]:
         InputError: Always.
     """
     quick = [layout for layout in LAYOUTS if layout.is_quick]
-    inner = sorted((p for p in root.iterdir() if p.is_dir() and p.name[0] != "."), key=lambda p: natural_key(p.name))
+    inside = listing(root)
+    inner = sorted(inside.folders, key=lambda path: natural_key(path.name))
     beside = (path for path in (*inner, root.resolve().parent) if _first(quick, path))
     nearby = _inner_dataset(root) or next(beside, None)
     if nearby is not None:
         advice = f"{nearby} is one: did you mean that?"
-    elif not any(p.name[0] != "." for p in root.iterdir()):
-        advice = "The folder is empty."
+    elif not (everything := [*inside.files, *inside.folders, *inside.special]):
+        advice = "The folder is empty." if inside.is_readable else "The folder may not be read: check its permissions."
     else:
-        found = listed([p.name for p in root.iterdir() if p.name[0] != "."], 4)
+        found = listed([path.name for path in everything], 4)
         advice = f"It holds {found}. Make folders images and labels in it, with files of equal names."
+        advice = " ".join((advice, *left_aside(root)))
     raise InputError(f"{root} is no data set that medseg knows (looked for {_wanted()}). {advice}")
 
 

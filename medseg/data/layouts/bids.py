@@ -20,6 +20,7 @@ from medseg.data.layouts.ambiguity import Candidates, refuse_unclear
 from medseg.data.layouts.channels import channels_of_most
 from medseg.data.layouts.rows import parsed
 from medseg.data.layouts.sources import looks_like_mask
+from medseg.io.listing import is_folder, is_regular, listing
 
 __all__ = ["open_folder", "recognises"]
 
@@ -94,8 +95,7 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
 def _trees(root: Path) -> list[Path]:
     """Where label maps and images may be: the folder and its derivatives, or a derivative and the raw tree above."""
     derivatives = root / "derivatives"
-    inner = sorted(path for path in derivatives.iterdir() if path.is_dir()) if derivatives.is_dir() else []
-    inner = [derivatives, *inner] if inner or derivatives.is_dir() else []
+    inner = [derivatives, *listing(derivatives).folders] if is_folder(derivatives) else []
     raw = [root.resolve().parents[1]] if root.resolve().parent.name == "derivatives" else []
     return [root, *inner, *raw]
 
@@ -104,7 +104,7 @@ def _files(tree: Path) -> Iterator[_File]:
     """The scans of all subjects of a tree, in natural order."""
     for subject in sorted(tree.glob("sub-*"), key=lambda path: natural_key(path.name)):
         for path in sorted(subject.rglob("sub-*"), key=lambda path: natural_key(path.name)):
-            if path.is_file() and io.kind_of(path) not in (None, "dicom"):
+            if is_regular(path) and io.kind_of(path) not in (None, "dicom"):
                 parts = io.stem(path).split("_")
                 pairs = [re.fullmatch(r"([a-z]+)-([A-Za-z0-9+.]+)", part) for part in parts[:-1]]
                 entities = {match[1]: match[2] for match in pairs if match}

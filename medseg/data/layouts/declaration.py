@@ -11,6 +11,7 @@ from typing import Any
 from medseg.core.errors import InputError
 from medseg.core.labels import Labels
 from medseg.io import files
+from medseg.io.listing import is_regular
 
 __all__ = ["DECLARATION", "channel_names", "labels", "read_declaration"]
 
@@ -25,7 +26,7 @@ def read_declaration(root: Path) -> Mapping[str, Any] | None:
         InputError: The file is no JSON object; the message names the line.
     """
     path = root / DECLARATION
-    if not path.is_file():
+    if not is_regular(path):
         return None
     declared = files.read_json(path, "the data set's description")
     if not isinstance(declared, Mapping):

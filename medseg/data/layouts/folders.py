@@ -20,6 +20,7 @@ from medseg.data.layouts.channels import channels_of_most, names_by_looking
 from medseg.data.layouts.declaration import DECLARATION
 from medseg.data.layouts.sources import is_mask, label_source, without_mask_word
 from medseg.data.scans import IMAGE_FOLDERS, LABEL_FOLDERS, stem_of
+from medseg.io.listing import is_regular, listing
 
 __all__ = ["open_folder", "recognises"]
 
@@ -97,11 +98,11 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
 
 def _survey(folder: Path, root: Path, depth: int) -> Iterator[_Found]:
     """What each case folder below `folder` holds, in natural order."""
-    if folder != root and (folder / DECLARATION).is_file():
+    if folder != root and is_regular(folder / DECLARATION):
         return  # a data set of its own
-    entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    entries.sort(key=lambda path: natural_key(path.name))
-    files, folders = [e for e in entries if e.is_file()], [e for e in entries if e.is_dir()]
+    inside = listing(folder)
+    files = sorted(inside.files, key=lambda path: natural_key(path.name))
+    folders = sorted(inside.folders, key=lambda path: natural_key(path.name))
     scans = [path for path in files if io.kind_of(path) not in (None, "dicom")]
     masks = [path for path in scans if is_mask(path)]
     images = [path for path in scans if path not in masks]
@@ -129,7 +130,8 @@ def _images_in(folder: Path) -> list[Path]:
     if io.kind_of(folder) == "dicom":
         return [folder]
     if folder.name.lower() in IMAGE_FOLDERS:
-        return [path for path in sorted(folder.iterdir()) if path.name[0] != "." and io.kind_of(path) is not None]
+        inside = listing(folder)
+        return [path for path in sorted((*inside.files, *inside.folders)) if io.kind_of(path) is not None]
     return []
 
 

@@ -30,6 +30,7 @@ from medseg.data.scans import (
     stem_of,
     test_folder,
 )
+from medseg.io.listing import listing
 
 __all__ = ["open_folder", "recognises"]
 
@@ -84,7 +85,8 @@ def _folders(root: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
     folders = folders_named(root, names)
     if not folders:
         raise InputError(f"{root} has no folder called {', '.join(names[:-1])} or {names[-1]}.")
-    return tuple(folder for folder in folders if any(path.name[0] != "." for path in folder.iterdir())) or folders
+    inside = [listing(folder) for folder in folders]
+    return tuple(each.folder for each in inside if each.files or each.folders) or folders
 
 
 def _refuse_two_folders(root: Path, image_folders: tuple[Path, ...], label_folders: tuple[Path, ...]) -> None:
@@ -105,8 +107,7 @@ def _refuse_two_folders(root: Path, image_folders: tuple[Path, ...], label_folde
 
 def _label_maps(labels: Scans, images: Scans) -> dict[str, list[LabelSource]]:
     """What could be the label map of a case, by its name: case_mask is case where no image is called case_mask."""
-    folders = [path for path in sorted(labels.folder.iterdir()) if path.is_dir() and path.name[0] != "."]
-    paths = {**labels.paths, **{path.name: path for path in folders}}
+    paths = {**labels.paths, **{path.name: path for path in listing(labels.folder).folders}}
     found: dict[str, list[LabelSource]] = {}
     for stem in sorted(paths, key=natural_key):
         name = stem if stem in images.paths else _LABEL_SUFFIX.sub("", stem)

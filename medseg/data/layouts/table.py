@@ -27,6 +27,8 @@ from medseg.data.layouts.channels import names_by_looking
 from medseg.data.layouts.rows import Row, header_of, line_of, parsed
 from medseg.data.layouts.sources import label_source
 from medseg.data.scans import stem_of
+from medseg.io.foreign import why_unread
+from medseg.io.listing import is_regular
 from medseg.io.names import file_key
 
 __all__ = ["FILE_NAME", "is_table", "open_folder", "open_table", "recognises", "written"]
@@ -58,7 +60,7 @@ class _Columns:
 
 def is_table(path: Path) -> bool:
     """Whether a path is named as a table."""
-    return path.suffix.lower() in _SUFFIXES and path.is_file()
+    return path.suffix.lower() in _SUFFIXES and is_regular(path)
 
 
 def recognises(root: Path) -> str | None:
@@ -141,7 +143,7 @@ def written(cases: Iterable[Case], channels: Sequence[str], root: Path, others: 
 
 
 def _tables(root: Path) -> list[Path]:
-    return [root / name for name in _NAMES if (root / name).is_file()]
+    return [root / name for name in _NAMES if is_regular(root / name)]
 
 
 def _header(path: Path) -> list[str]:
@@ -264,7 +266,7 @@ def _existing(text: str, table: Path, line: int, column: str, wrong: list[str]) 
     if not path.exists():
         wrong.append(f"line {line}: there is no {text} ({column})")
     elif io.kind_of(path) is None and not isinstance(label_source(path), Mapping):
-        wrong.append(f"line {line}: {text} is no scan that medseg reads ({column})")
+        wrong.append(f"line {line}: {text} {why_unread(path, with_kinds=False)} ({column})")
     return path
 
 
