@@ -19,10 +19,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from medseg._version import __version__
-from medseg.cli import evaluate, inspect, predict, sample, train
+from medseg.cli import evaluate, inspect, predict, sample, streams, train
 from medseg.cli.options import Command
 from medseg.cli.screen import Terminated
 from medseg.core.errors import MedsegError, machine_error
+from medseg.core.escapes import for_terminal
 
 __all__ = ["app", "main"]
 
@@ -66,14 +67,19 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with the exit code of the contract."""
+    streams.prepare()
+    streams.silence_libraries()
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    exit_code = run(sys.argv[1:] if arguments is None else arguments)
+    streams.settle()
+    sys.exit(exit_code)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; what it raises becomes a sentence on standard error and the exit code that is returned."""
     try:
         result = typer.main.get_command(app).main(list(arguments), prog_name="medseg", standalone_mode=False)
+        streams.flush()
         return result if isinstance(result, int) else 0
     except typer.Exit as end:
         return end.exit_code
@@ -88,8 +94,11 @@ def run(arguments: Sequence[str]) -> int:
         return _say(str(error), error.exit_code)
     except BrokenPipeError:
         # Who reads us has had enough (`| head`): nobody to say it to, and not all that was asked for is done.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer makes this of it
+            return BROKEN_PIPE
+        raise
     except MemoryError:
         _trace_if_wanted(arguments)
         return _say("The memory of this machine is not enough. Give a smaller patch or batch, or fewer --jobs.", 4)
@@ -128,18 +137,39 @@ def _defect(error: Exception, arguments: Sequence[str]) -> int:
     if _out_of_memory(error):
         _trace_if_wanted(arguments)
         return _say("The memory of the device is not enough. Give a smaller plan.patch or plan.batch (--set).", 4)
-    if _wants_trace(arguments):
-        traceback.print_exc()
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    with tempfile.NamedTemporaryFile(
-        "w", prefix=f"medseg-defect-{stamp}-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(f"medseg {__version__}, Python {sys.version}\n{' '.join(arguments)}\n\n{traceback.format_exc()}")
+    _trace_if_wanted(arguments)
+    report = _report(arguments)
+    if report is None:
+        return _say(
+            f"This is a defect of medseg ({_last_frame(error)}). What happened could not be kept: no temporary file "
+            "can be written here. Add -vv to see it, and please report it.",
+            DEFECT,
+        )
     return _say(
-        f"This is a defect of medseg ({type(error).__name__}). {Path(file.name)} holds what happened; "
+        f"This is a defect of medseg ({type(error).__name__}). {report} holds what happened; "
         "please report it with that file.",
         DEFECT,
     )
+
+
+def _report(arguments: Sequence[str]) -> Path | None:
+    """A file with the traceback of the error that is being handled; None where none can be written."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    text = f"medseg {__version__}, Python {sys.version}\n{' '.join(arguments)}\n\n{traceback.format_exc()}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix=f"medseg-defect-{stamp}-", suffix=".txt", delete=False, encoding="utf-8", errors="replace"
+        ) as file:
+            file.write(text)
+    except OSError:
+        return None
+    return Path(file.name)
+
+
+def _last_frame(error: Exception) -> str:
+    """Kind and place of an error, for a sentence: "KeyError in store.py, line 12"."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return type(error).__name__ + (f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "")
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -156,10 +186,11 @@ def _wants_trace(arguments: Sequence[str]) -> bool:
 
 def _trace_if_wanted(arguments: Sequence[str]) -> None:
     if _wants_trace(arguments):
-        traceback.print_exc()
+        streams.say_error(for_terminal(traceback.format_exc().rstrip()))
 
 
 def _say(sentence: str, exit_code: int) -> int:
-    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
-    print(f"{red}{sentence}{plain}", file=sys.stderr)
+    in_colour = sys.stderr is not None and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    red, plain = ("\033[31m", "\033[0m") if in_colour else ("", "")
+    streams.say_error(f"{red}{for_terminal(sentence)}{plain}")
     return exit_code

@@ -10,6 +10,7 @@ import typer
 
 from medseg.cli.options import Shared, shared_options
 from medseg.core.errors import UsageError
+from medseg.core.escapes import for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +42,13 @@ def command(
         typer.Option("--pairs", metavar="CSV", help="A table (case, predicted, reference) instead of the two."),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", metavar="dice,hd95,…|all", help="What to measure.")
+        str | None, typer.Option("--metrics", metavar="dice,hd95,...|all", help="What to measure.")
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option("--labels", metavar="NAME,…|NAME=VALUE,…", help="Which labels to judge, or what they are called."),
+        typer.Option(
+            "--labels", metavar="NAME,...|NAME=VALUE,...", help="Which labels to judge, or what they are called."
+        ),
     ] = None,
     tolerance: Annotated[
         list[str] | None,
@@ -221,9 +224,9 @@ def _print(evaluation: "Evaluation", form: "Form | None", written: tuple[Path, .
 
     screen = console(shared)
     if shared.json:
-        print(json.dumps({"event": "evaluated", **evaluation.to_json()}, ensure_ascii=False))
+        print(json.dumps({"event": "evaluated", **evaluation.to_json()}))
     else:
-        print(render(tables(evaluation), form or "text"), end="")
+        print(for_terminal(render(tables(evaluation), form or "text")), end="")
     if written and not shared.quiet:
         names = ", ".join(path.name for path in written)
         screen.print(f"Written to {written[0].parent}: {names}", markup=False)

@@ -3,13 +3,14 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medseg.cli import streams
 from medseg.cli.options import Shared, shared_options
+from medseg.core.escapes import for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ def command(
     follow(_events(run(data, options), found), shared)
     inspection = found[0]
     if shared.json:
-        print(json.dumps({"event": "inspected", **inspection.to_json()}, ensure_ascii=False))
+        print(json.dumps({"event": "inspected", **inspection.to_json()}))
     else:
         _show(inspection, console(shared), shared)
     for path in out or []:
@@ -73,7 +74,7 @@ def command(
         console(shared).print(f"Written: {' and '.join(map(str, out))}", markup=False)
     if shared.verbose > 1:
         for report in inspection.reports:
-            print(report.trace, end="", file=sys.stderr)
+            streams.say_error(for_terminal(report.trace.rstrip()))
     if not inspection.is_clean:
         raise typer.Exit(UNUSABLE)
 

@@ -26,7 +26,7 @@ def _data(found: "DryRun", out: "Console") -> None:
     fingerprint = found.fingerprint
     shape, spacing = fingerprint["median_shape"], fingerprint["median_spacing_mm"]
     unit = "mm" if fingerprint["placed"] else "pixels"
-    out.print("\n[bold]Data[/bold]")
+    out.print("\nData", style="bold")
     out.print(
         f"  {len(fingerprint['cases'])} cases; median {_by(shape)} voxels of {_by(spacing)} {unit} "
         f"(left-right, back-front, feet-head)"
@@ -47,7 +47,7 @@ def _data(found: "DryRun", out: "Console") -> None:
 
 def _plan(found: "DryRun", out: "Console") -> None:
     plan = found.plan
-    out.print("\n[bold]Plan[/bold]")
+    out.print("\nPlan", style="bold")
     spacing = [mm if mm is not None else "as it is" for mm in plan["preprocessing"]["spacing_mm"]]
     out.print(f"  patch {_by(plan['patch'])}, batch {plan['batch']}, plan grid {_by(spacing)}", markup=False)
     for what, why in plan["reasons"].items():
@@ -79,7 +79,7 @@ def _network(found: "DryRun", out: "Console") -> None:
 
 
 def _cost(found: "DryRun", out: "Console") -> None:
-    out.print("\n[bold]Cost[/bold]")
+    out.print("\nCost", style="bold")
     for name, seconds in sorted(found.tried.items(), key=lambda item: item[1]):
         out.print(f"  {name}: {seconds:.2f} s a step", markup=False)
     if found.memory_gib is not None:

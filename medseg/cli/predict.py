@@ -43,7 +43,7 @@ def command(
     ] = False,
     folds: Annotated[
         list[str] | None,
-        typer.Option("--folds", metavar="0|1|…|all", help="Fold that votes, repeatable; default: all."),
+        typer.Option("--folds", metavar="0|1|...|all", help="Fold that votes, repeatable; default: all."),
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write what was said of each class (large files).")

@@ -7,14 +7,15 @@ respected.
 
 import json
 import signal
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
+from medseg.cli import streams
 from medseg.cli.options import Shared
+from medseg.core.escapes import for_terminal
 from medseg.core.events import (
     CaseFailed,
     CasePredicted,
@@ -54,9 +55,9 @@ class Listener(Protocol):
 
 def console(shared: Shared) -> "Console":
     """Where the screen is: standard output, or standard error when standard output carries JSON."""
-    from rich.console import Console
+    from medseg.cli.console import PlainConsole
 
-    return Console(stderr=shared.json, highlight=False, soft_wrap=True)
+    return PlainConsole(stderr=shared.json, highlight=False, soft_wrap=True)
 
 
 def follow(events: Iterable[Event], shared: Shared) -> Finished | None:
@@ -117,7 +118,7 @@ class StopSwitch:
         if self.signal is not None:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self.signal = number
-        print("\nStopping after the step in flight; once more to stop at once.", file=sys.stderr)
+        streams.say_error("\nStopping after the step in flight; once more to stop at once.")
 
 
 def _listeners(shared: Shared) -> list[Listener]:
@@ -138,7 +139,7 @@ class _Silent:
 
 class _JsonLines(_Silent):
     def hear(self, event: Event) -> None:
-        print(json.dumps(record(event), ensure_ascii=False), flush=True)
+        print(json.dumps(record(event)), flush=True)
 
 
 class _Failures(_Silent):
@@ -146,7 +147,7 @@ class _Failures(_Silent):
 
     def hear(self, event: Event) -> None:
         if isinstance(event, CaseFailed):
-            print(_line(event), file=sys.stderr)
+            streams.say_error(for_terminal(_line(event) or ""))
 
 
 class _Plain(_Silent):
@@ -189,10 +190,10 @@ class _Display:
         self._latest: str | None = None
         self._progress: Progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=out,
             transient=False,
@@ -224,7 +225,7 @@ class _Display:
             self._progress.console.print(line, markup=False, style="yellow" if isinstance(event, Warned) else None)
 
     def _move(self, name: str, done: int, total: int, note: str = "") -> None:
-        self._latest = name
+        self._latest, note = name, for_terminal(note)
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=total, note=note)
         self._progress.update(self._tasks[name], completed=done, total=total, note=note)

@@ -43,10 +43,10 @@ def command(
     layout: Annotated[
         str | None,
         typer.Option(
-            "--layout", metavar="NAME", help="How the data lie, where that is in doubt: table, msd, nnunet, …"
+            "--layout", metavar="NAME", help="How the data lie, where that is in doubt: table, msd, nnunet, ..."
         ),
     ] = None,
-    fold: Annotated[str, typer.Option("--fold", metavar="0|1|…|all", help="Which fold validates.")] = "0",
+    fold: Annotated[str, typer.Option("--fold", metavar="0|1|...|all", help="Which fold validates.")] = "0",
     budget: Annotated[
         str | None,
         typer.Option("--budget", metavar="15m|2h", help="Time for all of it. Default: 1 h on a CPU, 2 h on a GPU."),

@@ -109,6 +109,23 @@ def test_a_defect_is_one_line_and_a_file_with_the_traceback(capsys, monkeypatch,
     assert "ZeroDivisionError: division by zero" in report.read_text()
 
 
+def test_a_defect_is_a_line_where_no_file_can_be_written(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    raising(monkeypatch, ZeroDivisionError("division by zero"))
+    code, _, err = run(capsys, "sample", tmp_path / "s")
+    assert code == 70
+    assert err.count("\n") == 1
+    assert "(ZeroDivisionError in test_app.py, line" in err
+    assert app.run(["sample", str(tmp_path / "s"), "-vv"]) == 70
+    assert "ZeroDivisionError: division by zero" in capsys.readouterr().err
+
+
+def test_an_error_cannot_steer_the_terminal(capsys, tmp_path):
+    code, _, err = run(capsys, "inspect", tmp_path / "x\x1b]0;OWNED\x07\x1b[31m")
+    assert code == 2
+    assert r"x\x1b]0;OWNED\x07\x1b[31m does not exist" in err
+
+
 def test_verbose_twice_shows_the_traceback(capsys, monkeypatch, tmp_path):
     raising(monkeypatch, InputError("Bad."))
     assert app.run(["sample", str(tmp_path / "s"), "-vv"]) == 3

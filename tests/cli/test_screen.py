@@ -3,8 +3,11 @@ import json
 
 import pytest
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from medseg.cli import screen
+from medseg.cli.console import PlainConsole
 from medseg.cli.options import Shared
 from medseg.cli.screen import StopSwitch, duration, follow
 from medseg.core.events import (
@@ -81,6 +84,46 @@ def test_json_is_on_standard_output_and_the_words_on_standard_error(capsys):
     assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "finished"
     assert len(out.splitlines()) == len(EVENTS)
     assert "Failed: b" in err
+
+
+EVIL = "x\x1b]0;OWNED\x07\x1b[31m\u202e\r[/red]"
+SPELLED = r"x\x1b]0;OWNED\x07\x1b[31m\u202e\r[/red]"
+FROM_OUTSIDE = [
+    Noted(EVIL),
+    Warned(EVIL, EVIL),
+    CaseRead(EVIL, 1, 2, "checking"),
+    CaseFailed(EVIL, EVIL, 2, 2),
+    CasePredicted(EVIL, "predicted", (EVIL,), 1.0, {}, 1, 1, (EVIL,)),
+]
+
+
+@pytest.mark.parametrize("options", [{}, {"verbose": 1}, {"json": True}, {"quiet": True}])
+def test_names_cannot_steer_a_terminal(capsys, options):
+    follow(FROM_OUTSIDE, shared(**options))
+    out, err = capsys.readouterr()
+    assert not set("\x1b\x07\u202e\r") & set(out + err)
+    assert f"Failed: {SPELLED}: {SPELLED}" in out + err
+
+
+def test_names_cannot_steer_the_bars(monkeypatch):
+    paper = io.StringIO()
+    terminal = PlainConsole(file=paper, force_terminal=True, width=200, highlight=False)
+    monkeypatch.setattr(screen, "console", lambda _: terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    follow(FROM_OUTSIDE, shared(verbose=1))
+    said = paper.getvalue()
+    assert SPELLED in said
+    assert not any(code in said for code in ("\x1b]0;", "\x07", "\u202e"))
+
+
+def test_names_cannot_steer_the_cells_of_a_table():
+    paper = io.StringIO()
+    table = Table(title=EVIL)
+    table.add_column(EVIL)
+    table.add_row(Text.assemble("a cell of ours"))
+    table.add_row(EVIL)
+    PlainConsole(file=paper, width=200).print(table, markup=False)
+    assert not set("\x1b\x07\u202e") & set(paper.getvalue())
 
 
 def test_quiet_says_failures_only(capsys):
