@@ -26,16 +26,19 @@ class Meta:
         kind: The file format's short name: "nifti", "mha", "nrrd", "png", "tiff", "jpeg", "dicom", or "memory".
         placed: Whether the file says where its grid lies in space (a PNG does not).
         header: What the writer of this kind gives back (NIfTI: codes, units and dim_info; and so on), and "dtype", the
-            type of the stored numbers, where the array has another. For DICOM "modality", and "frames": for each slice
-            along k the image that it is (None where it was interpolated). Their headers hold what derived objects must
-            repeat, the patient's name included: they stay in memory.
+            type of the stored numbers, where the array has another. For DICOM "modality", "frame_of_reference" (a UID),
+            and "frames": for each slice along k the image that it is (None where it was interpolated). Their headers
+            hold what derived objects must repeat, the patient's name included: they stay in memory.
         warnings: What the reader noticed and mended, one sentence each.
+        own_grids: The grid that a channel's file has, by the channel's number from 0, where it is not that of the
+            first channel: such a channel was brought to the first one's grid.
     """
 
     kind: str = "memory"
     placed: bool = True
     header: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[str, ...] = ()
+    own_grids: Mapping[int, Geometry] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, eq=False)

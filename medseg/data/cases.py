@@ -5,17 +5,21 @@ of the room that reads voxels, and it reads each file once. Label maps whose str
 a mask of each structure) are understood by names: their numbers mean nothing in another file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg import io
 from medseg.core.errors import InputError
+from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded, translated
 from medseg.core.volume import LabelMap, Volume
-from medseg.data.checks import count_values, on_grid_of, refuse_other_grid, refuse_undeclared
+from medseg.data.checks import channel_on_grid_of, count_values, on_grid_of, refuse_undeclared
 from medseg.data.dataset import Case, LabelSource, listed
 
 __all__ = ["read_case", "read_image", "read_label_map", "together", "with_meaning"]
@@ -24,15 +28,19 @@ _WHITE = 255
 """How pictures store a mask of one label: black and white."""
 
 
-def read_image(case: Case, options: io.ReadOptions) -> Volume:
+def read_image(case: Case, options: io.ReadOptions, channels: Sequence[str] = ()) -> Volume:
     """All channels of a case, (c, i, j, k), on the grid of the first; what was mended is in `meta.warnings`.
+
+    A channel on a grid of its own is brought to that of the first by linear interpolation (`data.alignment`), in
+    training as in prediction; `meta.own_grids` has its grid.
 
     Args:
         case: A case; what it says itself of reading goes before `options`.
         options: How files are read.
+        channels: Names of the channels, for sentences; by their files where there are none.
 
     Raises:
-        InputError: A file cannot be read, or a channel lies on another grid than the first.
+        InputError: A file cannot be read, or a channel has no place on the grid of the first.
     """
     options = options.updated(case.read)
     if case.stacked and options.channels == "auto" and options.volume is None:
@@ -40,30 +48,56 @@ def read_image(case: Case, options: io.ReadOptions) -> Volume:
     first, *others = (io.read(path, options) for path in case.images)
     if not others:
         return first
-    warnings = list(first.meta.warnings)
+    names = _channel_names(case.images, channels)
+    warnings, arrays, own_grids = list(first.meta.warnings), [first.array], dict[int, Geometry]()
     for number, other in enumerate(others, start=1):
-        warnings += other.meta.warnings
-        warnings += refuse_other_grid(first, other, f"Channel {number} ({case.images[number].name})", case.id)
-    array = np.concatenate([volume.array for volume in (first, *others)])
-    return Volume(array, first.geometry, replace(first.meta, warnings=tuple(dict.fromkeys(warnings))))
+        array, own_grid, notes = channel_on_grid_of(first, other, (names[0], names[number]), case.id)
+        arrays.append(array)
+        warnings += (*other.meta.warnings, *notes)
+        if own_grid is not None:
+            own_grids[number] = own_grid
+    meta = replace(first.meta, warnings=tuple(dict.fromkeys(warnings)), own_grids=MappingProxyType(own_grids))
+    return Volume(_stacked(arrays), first.geometry, meta)
 
 
-def read_case(case: Case, labels: Labels | None, options: io.ReadOptions) -> tuple[Volume, LabelMap, tuple[str, ...]]:
+def _channel_names(images: Sequence[Path], channels: Sequence[str]) -> list[str]:
+    """What sentences call the channels: by their names, else by their numbers and files."""
+    if len(channels) == len(images):
+        return list(channels)
+    # Folders of series are often called alike: "image" in CT/ and in PET/.
+    alike = len({path.name for path in images}) < len(images)
+    shown = ["/".join(path.parts[-2:]) if alike else path.name for path in images]
+    return [f"Channel {number} ({name})" for number, name in enumerate(shown)]
+
+
+def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The channels in one array, of a type that holds all of them; whole numbers beside float32 do not double it."""
+    dtype = np.result_type(*arrays)
+    single = any(array.dtype == np.float32 for array in arrays) and not any(
+        array.dtype == np.float64 for array in arrays
+    )
+    return np.concatenate(arrays, dtype=np.float32 if single and dtype == np.float64 else dtype)
+
+
+def read_case(
+    case: Case, labels: Labels | None, options: io.ReadOptions, channels: Sequence[str] = ()
+) -> tuple[Volume, LabelMap, tuple[str, ...]]:
     """Image and label map of a case on one grid, and a sentence for each thing that was mended.
 
     Args:
         case: A case with a label map.
         labels: What the values mean; None takes any value.
         options: How files are read.
+        channels: Names of the channels, for sentences.
 
     Raises:
         InputError: A file cannot be read, the grids do not belong together, or the map holds an undeclared value.
     """
     if case.label is None:
         raise InputError(f"Case {case.id} has no label map.")
-    image = read_image(case, options)
+    image = read_image(case, options, channels)
     label_map = read_label_map(case.label, options.updated(case.read), case.images[0])
-    return together(image, label_map, labels, case.id)
+    return together(image, label_map, labels, case.id, channels)
 
 
 def read_label_map(source: LabelSource, options: io.ReadOptions, image: Path) -> LabelMap:
@@ -83,14 +117,14 @@ def read_label_map(source: LabelSource, options: io.ReadOptions, image: Path) ->
 
 
 def together(
-    image: Volume, label_map: LabelMap, labels: Labels | None, case: str
+    image: Volume, label_map: LabelMap, labels: Labels | None, case: str, channels: Sequence[str] = ()
 ) -> tuple[Volume, LabelMap, tuple[str, ...]]:
     """Image and label map as they were read → as `read_case` gives them: for whoever reads by another door (MONAI's).
 
     Raises:
         InputError: The grids do not belong together, or the map holds an undeclared value.
     """
-    label_map, notes = on_grid_of(image, label_map, case)
+    label_map, notes = on_grid_of(image, label_map, case, channels)
     if labels is not None:
         label_map, mended = with_meaning(label_map, labels, case)
         notes += mended

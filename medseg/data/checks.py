@@ -1,12 +1,15 @@
-"""Whether an image and a label map belong together: their grids in space, and the values that the map holds.
+"""Whether the channels and the label map of a case belong together: their grids, and the values that the map holds.
 
 Grids are compared at their corner voxels, in mm and in voxels. Rounding passes in silence; up to half a voxel is mended
-with a note; a label map that merely runs along other axes is turned; anything else is refused with figures.
+with a note; what merely runs along other axes is turned. A channel on any other grid is brought to that of the first,
+if the two overlap; a label map on another grid is refused with figures: labels are drawn on the first channel.
 Arrays and grids only; the module reads no file.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +18,17 @@ from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry, Reorientation
 from medseg.core.labels import LARGEST_VALUE, Labels
 from medseg.core.volume import LabelMap, Volume
+from medseg.data.alignment import brought_to, overlap_of
 
 __all__ = [
     "UNPLACED_IMAGES",
     "UNPLACED_LABELS",
     "OtherGridError",
     "UndeclaredError",
+    "channel_on_grid_of",
     "constant_channels",
     "count_values",
     "on_grid_of",
-    "refuse_other_grid",
     "refuse_undeclared",
 ]
 
@@ -40,6 +44,13 @@ _HAIR = 1e-6
 UNPLACED_LABELS = "Label maps do not say where they lie in space; they are taken to lie on their images (equal shapes)."
 UNPLACED_IMAGES = "Images do not say where they lie in space; their label maps are taken to lie on them (equal shapes)."
 """Notes that are the same for every case, so that a data set says them once."""
+
+LEAST_OVERLAP = 0.05
+"""Channels that share less than this of the smaller field of view are refused: hardly a voxel would have both."""
+
+SMALL_OVERLAP = 0.5
+"""A channel that covers less than this of the first one's field of view is told with its figures. Not measured: below
+it most of the channel is filling."""
 
 _CHUNK = 1 << 20
 """Voxels counted at once: counting needs 8 bytes for each."""
@@ -61,11 +72,14 @@ class _Offset:
     voxels: float
 
 
-def on_grid_of(image: Volume, labels: LabelMap, case: str) -> tuple[LabelMap, tuple[str, ...]]:
-    """The label map on the image's grid, turned if it must be, and what was mended.
+def on_grid_of(
+    image: Volume, labels: LabelMap, case: str, channels: Sequence[str] = ()
+) -> tuple[LabelMap, tuple[str, ...]]:
+    """The label map on the image's grid, turned if it must be, and what was mended; `channels` name the image's.
 
     Raises:
         OtherGridError: Their shapes differ, or their corners lie more than half a voxel apart however it is turned.
+            A map that was drawn on another channel than the first is refused with the name of that channel.
     """
     grid, other = image.geometry, labels.geometry
     if grid.shape == other.shape:
@@ -78,6 +92,13 @@ def on_grid_of(image: Volume, labels: LabelMap, case: str) -> tuple[LabelMap, tu
             return LabelMap(labels.array, grid, labels.labels, labels.meta), (note,)
     turn = _turn_onto(grid, other)
     if turn is None:
+        number = next((n for n, own in image.meta.own_grids.items() if _turn_onto(own, other)), None)
+        if number is not None:
+            drawn_on = channels[number] if number < len(channels) else f"channel {number}"
+            raise OtherGridError(
+                f"The label map of case {case} lies on the grid of {drawn_on}, and the grid of a case is that of its "
+                f"first channel. Make {drawn_on} the first channel, or resample the label map."
+            )
         raise OtherGridError(_apart("Image and label map", case, grid, other))
     note = (
         f"The label map runs along other axes ({other.orientation}) than the image ({grid.orientation}); it was turned."
@@ -85,21 +106,76 @@ def on_grid_of(image: Volume, labels: LabelMap, case: str) -> tuple[LabelMap, tu
     return LabelMap(turn.apply(labels.array), grid, labels.labels, labels.meta), (note,)
 
 
-def refuse_other_grid(first: Volume, other: Volume, what: str, case: str) -> tuple[str, ...]:
-    """The notes on a channel whose grid is the first channel's but for noise.
+def channel_on_grid_of(
+    first: Volume, other: Volume, names: tuple[str, str], case: str
+) -> tuple[NDArray[Any], Geometry | None, tuple[str, ...]]:
+    """A further channel (c, i, j, k) on the grid of the first one.
+
+    Args:
+        first: The first channel of the case.
+        other: The further one.
+        names: What sentences call the two.
+        case: The id of the case.
+
+    Returns:
+        The array; the channel's own grid, if it had to be interpolated; and what there is to say of it.
 
     Raises:
-        OtherGridError: The channel lies on another grid.
+        OtherGridError: The two share next to nothing in space, or have different shapes and one has no place in space.
     """
-    offset = _offset(first.geometry, other.geometry)
-    same_shape = first.geometry.shape == other.geometry.shape
-    if same_shape and offset.voxels <= MENDED_VOXELS + _HAIR:
-        return _offset_note(what, offset)
-    if same_shape and (_is_unplaced(other) or not first.meta.placed):
-        return (f"{what} is taken to lie on the first channel (equal shapes): one of them does not say where it lies.",)
-    raise OtherGridError(
-        _apart(f"The first channel and {what[0].lower()}{what[1:]}", case, first.geometry, other.geometry)
-    )
+    grid, own = first.geometry, other.geometry
+    name, first_name = names[1], names[0]
+    if grid.shape == own.shape:
+        offset = _offset(grid, own)
+        if offset.voxels <= MENDED_VOXELS + _HAIR:
+            return other.array, None, _offset_note(name, offset)
+        if _is_unplaced(other) or not first.meta.placed:
+            note = f"{name} is taken to lie on {first_name} (equal shapes): one of them does not say where it lies."
+            return other.array, None, (note,)
+    turn = _turn_onto(grid, own)
+    if turn is not None:
+        note = (
+            f"{name} runs along other axes ({own.orientation}) than {first_name} ({grid.orientation}); it was turned."
+        )
+        return turn.apply(other.array), None, (note,)
+    notes = _overlap_notes(first, other, names, case)
+    return brought_to(grid, other.array, own), own, notes
+
+
+def _overlap_notes(first: Volume, other: Volume, names: tuple[str, str], case: str) -> tuple[str, ...]:
+    """What there is to say of two channels on grids that overlap.
+
+    Raises:
+        OtherGridError: They do not, or one of them does not say where it lies.
+    """
+    (first_name, name), grid, own = names, first.geometry, other.geometry
+    if not (first.meta.placed and other.meta.placed):
+        nowhere = name if first.meta.placed else first_name
+        raise OtherGridError(
+            f"{first_name} and {name} of case {case} have {_sides(grid.shape)} and {_sides(own.shape)} voxels, and "
+            f"{nowhere} does not say where it lies in space, so one cannot be brought to the grid of the other. "
+            "Export both at one size, or in a format that keeps their place."
+        )
+    overlap = overlap_of(grid, own)
+    places = f"{first_name} lies at {_extent(grid)}, {name} at {_extent(own)}"
+    if overlap.of_smaller < LEAST_OVERLAP:
+        raise OtherGridError(
+            f"{first_name} and {name} of case {case} overlap by {_percent(overlap.of_smaller)} of the smaller one's "
+            f"field of view: {places}. Check that both are of one patient and one examination, or register them."
+        )
+    notes: list[str] = []
+    if overlap.of_first < SMALL_OVERLAP:
+        notes.append(
+            f"{name} covers only {_percent(overlap.of_first)} of {first_name} ({places}); elsewhere it has its "
+            "smallest value. Check that both are of one examination."
+        )
+    frames = {volume.meta.header.get("frame_of_reference", "") for volume in (first, other)} - {""}
+    if len(frames) > 1:
+        notes.append(
+            f"{first_name} and {name} have different frames of reference: they are laid on each other by their "
+            "positions alone. Check that they are registered."
+        )
+    return tuple(notes)
 
 
 def count_values(array: NDArray[np.integer]) -> dict[int, int]:
@@ -178,6 +254,22 @@ def _apart(what: str, case: str, grid: Geometry, other: Geometry) -> str:
         f"{what} of case {case}{shapes} are {offset.mm:.3g} mm apart at a corner; they do not belong together. "
         "Check that both come from one series, or resample one to the grid of the other."
     )
+
+
+def _extent(grid: Geometry) -> str:
+    """From where to where the field of view of a grid reaches, in the axes of the world."""
+    edges = grid.to_world(list(product(*((-0.5, n - 0.5) for n in grid.shape))))
+    sides = zip("xyz", edges.min(axis=0), edges.max(axis=0), strict=True)
+    return ", ".join(f"{axis} {low:.1f} to {high:.1f}" for axis, low, high in sides) + " mm"
+
+
+def _percent(share: float) -> str:
+    """A share as whole percents, without a nought for something.
+
+    >>> _percent(0), _percent(0.004), _percent(0.36)
+    ('0 %', 'less than 1 %', '36 %')
+    """
+    return "less than 1 %" if 0 < share < 0.01 else f"{share:.0%}".replace("%", " %")
 
 
 def _sides(shape: tuple[int, ...]) -> str:

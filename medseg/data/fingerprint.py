@@ -10,7 +10,7 @@ in any order.
 import re
 import zlib
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.core.events import CaseFailed, CaseRead, Event, Warned
+from medseg.core.events import CaseFailed, CaseRead, Event, Noted, Warned
 from medseg.core.geometry import Voxels
 from medseg.core.given import as_given
 from medseg.core.labels import Labels, folded, translated, union
@@ -42,6 +42,7 @@ __all__ = [
     "conclude",
     "measure",
     "measure_case",
+    "own_grid_notes",
     "samples_a_case",
 ]
 
@@ -66,7 +67,7 @@ _CT_NAMES = frozenset({"ct", "cta", "cbct", "hu"})
 _OTHER_NAMES = frozenset(
     {"mr", "mri", "t1", "t1w", "t1c", "t1ce", "t2", "t2w", "t2star", "flair", "pd", "dwi", "adc", "swi"}
 )
-_OTHER_NAMES |= {"pet", "suv", "us", "ultrasound", "red", "green", "blue"}
+_OTHER_NAMES |= {"pet", "pt", "suv", "us", "ultrasound", "red", "green", "blue"}
 """Words of channel names that settle what the intensities are."""
 
 
@@ -89,7 +90,8 @@ class ChannelFacts(_Facts):
     """Intensities of one channel: inside the foreground of all cases, and (`whole_…`) over the whole images.
 
     `low`, `median`, `high` are the percentiles 0.5, 50 and 99.5; `zero_share` is the mean share of voxels that are
-    exactly 0; `is_ct` says whether the numbers look like Hounsfield units, and `ct_reason` why.
+    exactly 0; `is_ct` says whether the numbers look like Hounsfield units, and `ct_reason` why; `n_own_grid` is the
+    number of cases in which the channel has a grid of its own and was brought to that of the first channel.
     """
 
     name: str
@@ -106,6 +108,7 @@ class ChannelFacts(_Facts):
     zero_share: float
     is_ct: bool
     ct_reason: str
+    n_own_grid: int = 0
 
 
 class LabelFacts(_Facts):
@@ -165,7 +168,8 @@ class ChannelSample:
 class CaseFacts:
     """What is kept of a case: its grid, voxels a label value, the volume of a voxel, samples of each channel.
 
-    `labels` says what the values of `counts` mean in this case, where its label map has names.
+    `labels` says what the values of `counts` mean in this case, where its label map has names. `own_spacings_mm` has
+    the spacing (along canonical axes) of each channel that was brought to the grid of the first, by its number.
     """
 
     grid: CaseGrid
@@ -173,6 +177,7 @@ class CaseFacts:
     voxel_ml: float
     channels: tuple[ChannelSample, ...]
     labels: Labels | None = None
+    own_spacings_mm: Mapping[int, tuple[float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -206,6 +211,7 @@ def measure(
         reason = f" The first is {bad[0].id}: {bad[0].reason}" if bad else ""
         raise InputError(f"None of the {len(bad)} cases of {dataset.root} can be used.{reason}")
     fingerprint, labels, notes = conclude(facts, dataset, labels)
+    yield from (Noted(note) for note in own_grid_notes(facts, dataset.channels).values())
     yield from (Warned(note) for note in notes)
     return Measured(fingerprint, labels, bad)
 
@@ -226,6 +232,26 @@ def conclude(
     if absent:
         notes = (*notes, f"{len(absent)} labels are declared but occur in no case: {listed(absent)}.")
     return fingerprint, labels, notes
+
+
+def own_grid_notes(facts: Sequence[CaseFacts], channels: Sequence[str]) -> dict[str, str]:
+    """By channel, a sentence where it has a grid of its own in some cases, with the figures of the first of them."""
+    notes = {}
+    for number, name in enumerate(channels):
+        having = sorted((each for each in facts if number in each.own_spacings_mm), key=lambda each: each.grid.case)
+        if having:
+            own, grid = having[0].own_spacings_mm[number], having[0].grid
+            notes[name] = (
+                f"{name} has a grid of its own in {len(having)} of {len(facts)} cases (in {grid.case} voxels of "
+                f"{_sides(own)} mm, where {channels[0]} has {_sides(grid.spacing_mm)} mm). It is brought to the "
+                f"grid of {channels[0]} by linear interpolation, in training and prediction; outside of its field of "
+                "view it has its smallest value."
+            )
+    return notes
+
+
+def _sides(spacing_mm: Sequence[float]) -> str:
+    return " × ".join(f"{mm:.3g}" for mm in spacing_mm)
 
 
 def samples_a_case(n_cases: int) -> int:
@@ -268,6 +294,7 @@ def measure_case(
         image.geometry.voxel_volume_ml,
         tuple(_channel_sample(channel, foreground, whole) for channel in image.array),
         label_map.labels,
+        {number: own.reorient(own.to_canonical).spacing_mm for number, own in image.meta.own_grids.items()},
     )
 
 
@@ -291,7 +318,12 @@ def combine(facts: Sequence[CaseFacts], labels: Labels, channels: Sequence[str])
         median_spacing_mm=(x, y, z),
         placed=2 * sum(grid.placed for grid in grids) > len(grids),
         channels=tuple(
-            _channel_facts(name, [each.channels[number] for each in facts]) for number, name in enumerate(channels)
+            _channel_facts(
+                name,
+                [each.channels[number] for each in facts],
+                sum(number in each.own_spacings_mm for each in facts),
+            )
+            for number, name in enumerate(channels)
         ),
         labels=tuple(_label_facts(name, values, facts) for name, values in labels.values.items()),
     )
@@ -326,7 +358,7 @@ def _read_all(
 def _read(
     case: Case, labels: Labels | None, channels: Sequence[str], options: io.ReadOptions
 ) -> tuple[Volume, LabelMap, tuple[str, ...]]:
-    image, label_map, notes = read_case(case, labels, options)
+    image, label_map, notes = read_case(case, labels, options, channels)
     if image.n_channels != len(channels):
         raise InputError(
             f"Case {case.id} has {image.n_channels} channels, but the data set has {len(channels)} "
@@ -401,7 +433,7 @@ def _channel_sample(
     )
 
 
-def _channel_facts(name: str, samples: Sequence[ChannelSample]) -> ChannelFacts:
+def _channel_facts(name: str, samples: Sequence[ChannelSample], n_own_grid: int) -> ChannelFacts:
     inside = np.concatenate([sample.foreground for sample in samples]).astype(np.float64)
     whole = np.concatenate([sample.whole for sample in samples]).astype(np.float64)
     low, median, high = (float(v) for v in np.percentile(inside, _PERCENTILES))
@@ -422,6 +454,7 @@ def _channel_facts(name: str, samples: Sequence[ChannelSample]) -> ChannelFacts:
         zero_share=float(np.mean([sample.zero_share for sample in samples])),
         is_ct=is_ct,
         ct_reason=ct_reason,
+        n_own_grid=n_own_grid,
     )
 
 

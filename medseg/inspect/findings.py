@@ -51,6 +51,7 @@ Kind = Literal[
     "placement",
     "value_gaps",
     "padding",
+    "own_grid",
     "reading",
 ]
 
@@ -92,6 +93,7 @@ KINDS: dict[Kind, str] = {
     "placement": "Place in space",
     "value_gaps": "Gaps in label values",
     "padding": "Padded channel",
+    "own_grid": "Channel on a grid of its own",
     "reading": "How it was read",
 }
 """Kind → what people read, in the order in which findings of one severity are told."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.dataset import listed
-from medseg.data.fingerprint import CaseFacts
+from medseg.data.fingerprint import CaseFacts, own_grid_notes
 from medseg.inspect.context import Context
 from medseg.inspect.findings import Finding, Kind
 from medseg.inspect.outliers import are_few, standing_out
@@ -57,6 +57,7 @@ def findings(context: Context) -> Iterator[Finding]:
         else:
             yield from _intensities(seen, place, name)
     yield from _padding(reports, context.channels)
+    yield from _own_grids(reports, context.channels)
 
 
 def _types(reports: Sequence[CaseReport]) -> Iterator[Finding]:
@@ -201,6 +202,16 @@ def _unusual(
     for row in sorted(odd):
         own = f"{_SHOWN[0]} and {_SHOWN[1]} percentile are {number(ends[row, 0])} and {number(ends[row, 1])}"
         yield Finding("intensity", "warning", f"{name}: {own}; {usual}.", remedy, (reports[row].case,))
+
+
+def _own_grids(reports: Sequence[CaseReport], channels: Sequence[str]) -> Iterator[Finding]:
+    """Channels that were brought to the grid of the first one."""
+    notes = own_grid_notes([report.facts for report in reports if report.facts], channels)
+    for place, name in enumerate(channels):
+        if name in notes:
+            cases = [each.case for each in reports if each.facts and place in each.facts.own_spacings_mm]
+            remedy = f"Nothing, if {name} and {channels[0]} were taken in one session or registered."
+            yield Finding("own_grid", "note", notes[name], remedy, tuple(cases))
 
 
 def _padding(reports: Sequence[CaseReport], channels: Sequence[str]) -> Iterator[Finding]:

@@ -92,6 +92,7 @@ def lost_case(job: Job, reason: str) -> CaseReport:
 
 
 _COPY_AGAIN = "Copy or export the file again, or take the case out of the data set."
+_CHANNELS = "Check that the files are of one case; register channels that were taken on different days."
 _PLACE = "Check that image and label map come from one series, or resample the label map to the image."
 _DECLARE = "Declare what the values mean in dataset.json (or --set data.labels), or correct the label map."
 _REDRAW = "Export the labels as whole numbers without interpolation."
@@ -110,9 +111,9 @@ def _finding(job: Job, kind: Kind, severity: Severity, text: str, remedy: str) -
 
 def _inspected(job: Job) -> CaseReport:
     try:
-        image = read_image(job.case, job.options)
+        image = read_image(job.case, job.options, job.channels)
     except OtherGridError as error:
-        return _failed(job, "other_grid", str(error), "Resample one channel to the grid of the other.")
+        return _failed(job, "other_grid", str(error), _CHANNELS)
     findings = [*_image_findings(job, image)]
     label_map: LabelMap | None = None
     if job.case.label is not None:
@@ -169,7 +170,7 @@ def _labels_of(job: Job, image: Volume) -> tuple[LabelMap | None, list[Finding]]
     findings: list[Finding] = [_told(job, note) for note in read.meta.warnings]
     on_grid: LabelMap | None = None
     try:
-        on_grid, notes = on_grid_of(image, read, case.id)
+        on_grid, notes = on_grid_of(image, read, case.id, job.channels)
         findings += [_placed(job, note) for note in notes]
     except OtherGridError as error:
         findings.append(_finding(job, "other_grid", "error", str(error), _PLACE))

@@ -46,10 +46,18 @@ def _task(plan: Mapping[str, Any]) -> str:
         f"({', '.join(channels)}), by {kind}.\n\n"
         f"- Grid it works on: {_spacing(plan['preprocessing']['spacing_mm'])}; "
         "results come back on the image's own grid.\n"
+        f"{_own_grids(plan)}"
         f"- Intensities: {', '.join(f'{c} {scheme}' for c, scheme in zip(channels, normalised, strict=True))}.\n"
         f"- Network: {network['name']}, {network['dimensions']}-D, features {_listed(network['features'])}, "
         f"windows of {' × '.join(map(str, plan['patch']))} voxels.\n"
     )
+
+
+def _own_grids(plan: Mapping[str, Any]) -> str:
+    channels = plan["channels"]
+    if len(channels) == 1:
+        return ""
+    return f"- Channels on grids of their own are brought to that of {channels[0]}, by linear interpolation.\n"
 
 
 def _spacing(spacing_mm: Iterable[float | None]) -> str:

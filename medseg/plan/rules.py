@@ -95,6 +95,7 @@ def make_plan(fingerprint: Fingerprint, config: Config, labels: Labels, device: 
     sizer = _Sizer(fingerprint, config, device, len(fingerprint.channels), len(labels.classes), allowed, axes)
     spacing = _spacing(fingerprint, config, sizer, axes, reasons)
     size = sizer.size(spacing)
+    _own_grids(fingerprint, reasons)
     reasons["patch"] = (
         f"{_sides(size.patch)} voxels see {size.coverage:.0%} of the median case; a step of {size.batch} costs "
         f"{step_gflop(size.network, size.patch, size.batch):.0f} GFLOP"
@@ -228,6 +229,17 @@ def _normalisation(channel: ChannelFacts, config: Config, reasons: dict[str, str
     if stripped:
         reasons[key] += f"; the {channel.zero_share:.0%} of voxels that are exactly 0 are left out"
     return ChannelNormalisation(scheme=scheme, nonzero=stripped)
+
+
+def _own_grids(fingerprint: Fingerprint, reasons: dict[str, str]) -> None:
+    """Say which channels are brought to the grid of the first one; reading a case does it, here as in prediction."""
+    first, *others = fingerprint.channels
+    having = [f"{each.name} in {each.n_own_grid} of {fingerprint.n_cases} cases" for each in others if each.n_own_grid]
+    if having:
+        reasons["channels on grids of their own"] = (
+            f"{', '.join(having)}: brought to the grid of {first.name}, linearly; the smallest value of the channel "
+            "stands outside of its field of view"
+        )
 
 
 def _mirror_axes(

@@ -186,7 +186,7 @@ class _Work:
             self.ledger.save()
 
     def _predict(self, case: Case, found: str, start: float) -> Record:
-        volume = read_image(case, self.read)
+        volume = read_image(case, self.read, self.model.plan.channels)
         files = self._files(case, volume)
         for form, path in files:
             self.writer.check(form, path, volume)

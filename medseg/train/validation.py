@@ -94,7 +94,7 @@ def seconds_a_case(predictor: Predictor, setup: Setup, case: str) -> float:
 
 def _predicted(predictor: Predictor, setup: Setup, case: str) -> tuple[LabelMap, LabelMap]:
     """What the model says of a case, and its truth on the same grid."""
-    volume, reference, _ = read_case(setup.cases[case], setup.labels, setup.read)
+    volume, reference, _ = read_case(setup.cases[case], setup.labels, setup.read, setup.plan.channels)
     return predictor(volume).labels, reference
 
 

@@ -11,7 +11,8 @@ from medseg import io
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
-from medseg.core.volume import LabelMap
+from medseg.core.volume import LabelMap, Volume
+from medseg.data.alignment import brought_to
 from medseg.data.cases import read_case, read_image, together
 from medseg.data.dataset import Case
 from tests.data.folders import GRID, image, label_map, put_image, put_labels
@@ -24,6 +25,12 @@ def shifted(mm):
     affine = GRID.affine.copy()
     affine[:3, 3] += mm
     return Geometry(GRID.shape, affine)
+
+
+def offset(voxels):
+    matrix = np.eye(4)
+    matrix[:3, 3] = voxels
+    return matrix
 
 
 def test_channels_of_several_files_are_stacked_in_order(tmp_path):
@@ -43,12 +50,51 @@ def test_a_stacked_file_holds_its_channels_along_the_fourth_axis(tmp_path):
         read_image(Case("c", (path,)), OPTIONS)
 
 
-def test_a_channel_off_by_noise_is_told_and_one_on_another_grid_refused(tmp_path):
+def test_a_channel_off_by_noise_is_told_and_one_that_lies_elsewhere_refused(tmp_path):
     first = put_image(tmp_path / "a.nii.gz")
-    near, far = (put_image(tmp_path / f"{mm}.nii.gz", shifted(mm)) for mm in (0.2, 5))
+    near, far = (put_image(tmp_path / f"{mm}.nii.gz", shifted(mm)) for mm in (0.2, 50))
     volume = read_image(Case("c", (first, near)), OPTIONS)
     assert any("Channel 1 (0.2.nii.gz) lies up to 0.35 mm" in text for text in volume.meta.warnings)
-    with pytest.raises(InputError, match=r"channel 1 \(5\.nii\.gz\) of case c are 8\.66 mm apart at a corner"):
+    with pytest.raises(
+        InputError, match=r"Channel 0 \(a\.nii\.gz\) and Channel 1 \(50\.nii\.gz\) of case c overlap by 0 %"
+    ):
+        read_image(Case("c", (first, far)), OPTIONS)
+    with pytest.raises(InputError, match=r"^CT and PET of case c overlap by 0 %"):
+        read_image(Case("c", (first, far)), OPTIONS, ("CT", "PET"))
+
+
+def test_channels_of_other_grids_come_on_that_of_the_first(tmp_path):
+    """Shapes, spacings and axes may all differ; each channel keeps its place in the order."""
+    coarse = Geometry((3, 3, 2), GRID.affine @ np.diag((2, 2, 2, 1)) @ offset((0.25, 0.25, 0.25)))
+    turned = GRID.to_canonical
+    io.write(Volume(turned.apply(image(seed=2).array), GRID.reorient(turned)), tmp_path / "turned.nii.gz")
+    files = (
+        put_image(tmp_path / "ct.nii.gz"),
+        put_image(tmp_path / "pet.nii.gz", coarse, seed=1),
+        tmp_path / "turned.nii.gz",
+    )
+    volume = read_image(Case("c", files), OPTIONS, ("CT", "PET", "MR"))
+    assert (volume.n_channels, volume.geometry, volume.array.dtype) == (3, io.read(files[0]).geometry, np.float32)
+    np.testing.assert_array_equal(volume.array[0], image().array[0])
+    np.testing.assert_allclose(volume.array[1], brought_to(GRID, image(coarse, seed=1).array, coarse)[0], rtol=1e-4)
+    np.testing.assert_array_equal(volume.array[2], image(seed=2).array[0])
+    assert list(volume.meta.own_grids) == [1]
+    assert volume.meta.own_grids[1].same_as(coarse)
+    assert not any("PET" in text for text in volume.meta.warnings)
+
+
+def test_large_whole_numbers_beside_an_interpolated_channel_stay_in_float32(tmp_path):
+    wide = Volume(np.full((1, *GRID.shape), 70_000, np.int32), GRID)
+    io.write(wide, tmp_path / "a.nii.gz")
+    finer = put_image(tmp_path / "b.nii.gz", GRID.resampled((0.5, 1, 1.5)))
+    volume = read_image(Case("c", (tmp_path / "a.nii.gz", finer)), OPTIONS)
+    assert volume.array.dtype == np.float32
+    assert (volume.array[0] == 70_000).all()
+
+
+def test_folders_that_are_called_alike_are_told_apart_in_a_refusal(tmp_path):
+    first, far = put_image(tmp_path / "CT/scan.nii"), put_image(tmp_path / "PET/scan.nii", shifted(50))
+    with pytest.raises(InputError, match=r"Channel 0 \(CT/scan\.nii\) and Channel 1 \(PET/scan\.nii\)"):
         read_image(Case("c", (first, far)), OPTIONS)
 
 

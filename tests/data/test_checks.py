@@ -15,10 +15,10 @@ from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.data.checks import (
     UNPLACED_IMAGES,
     UNPLACED_LABELS,
+    channel_on_grid_of,
     constant_channels,
     count_values,
     on_grid_of,
-    refuse_other_grid,
     refuse_undeclared,
 )
 from tests.strategies import ORIENTATIONS, geometries
@@ -110,18 +110,110 @@ def test_an_image_that_lies_at_the_identity_by_its_own_word_is_no_excuse_for_the
         on_grid_of(volume(image), numbered(away), "c")
 
 
-def test_channels_may_be_off_by_noise_and_not_by_more():
+NAMES = ("CT", "PET")
+
+
+def filled(grid, frame_of_reference="", placed=True, seed=0):
+    """An image of noise."""
+    array = np.random.default_rng(seed).uniform(1, 2, (1, *grid.shape)).astype(np.float32)
+    return Volume(array, grid, Meta(placed=placed, header={"frame_of_reference": frame_of_reference}))
+
+
+def test_channels_off_by_noise_are_taken_as_one_grid():
     grid = Geometry.from_spacing((6, 5, 4), (1, 1, 3))
-    assert refuse_other_grid(volume(grid), volume(grid), "Channel 1", "c") == ()
-    identity = Geometry(grid.shape, np.eye(4))
-    (note,) = refuse_other_grid(volume(grid), volume(identity), "Channel 1", "c")
-    assert "taken to lie on the first channel" in note
-    (note,) = refuse_other_grid(volume(grid), volume(moved(grid, (0, 0, 0.4))), "Channel 1 (pet.nii)", "c")
-    assert note == "Channel 1 (pet.nii) lies up to 1.2 mm (0.4 voxels) off the image; taken as one grid."
-    with pytest.raises(InputError, match=r"The first channel and channel 1 of case c are 1\.8 mm apart at a corner"):
-        refuse_other_grid(volume(grid), volume(moved(grid, (0, 0, 0.6))), "Channel 1", "c")
-    with pytest.raises(InputError, match=r"have 6 × 5 × 4 and 6 × 5 × 3 voxels"):
-        refuse_other_grid(volume(grid), volume(Geometry.from_spacing((6, 5, 3), (1, 1, 3))), "Channel 1", "c")
+    image = filled(grid)
+    array, own, notes = channel_on_grid_of(image, image, NAMES, "c")
+    assert (array is image.array, own, notes) == (True, None, ())
+    identity = filled(Geometry(grid.shape, np.eye(4)))
+    array, own, (note,) = channel_on_grid_of(image, identity, NAMES, "c")
+    assert (array is identity.array, own) == (True, None)
+    assert note == "PET is taken to lie on CT (equal shapes): one of them does not say where it lies."
+    near = filled(moved(grid, (0, 0, 0.4)))
+    array, own, (note,) = channel_on_grid_of(image, near, NAMES, "c")
+    assert (array is near.array, own) == (True, None)
+    assert note == "PET lies up to 1.2 mm (0.4 voxels) off the image; taken as one grid."
+
+
+@given(geometries(smallest=2, largest=6, oblique=True), st.sampled_from(ORIENTATIONS))
+def test_a_channel_along_other_axes_is_turned_voxel_for_voxel(grid, turn):
+    image = filled(grid)
+    other = Volume(turn.apply(image.array), grid.reorient(turn))
+    array, own, notes = channel_on_grid_of(image, other, NAMES, "c")
+    np.testing.assert_array_equal(array, image.array)
+    assert own is None
+    assert len(notes) == (other.geometry != grid)
+
+
+def test_a_channel_on_a_grid_of_its_own_is_brought_to_the_first_ones():
+    first = filled(Geometry.from_spacing((8, 8, 8)))
+    coarse = Geometry.from_spacing((2, 2, 2), (4, 4, 4), (1.5, 1.5, 1.5))
+    array, own, notes = channel_on_grid_of(first, Volume(np.arange(8.0).reshape(1, 2, 2, 2), coarse), NAMES, "c")
+    assert (array.shape, own, notes) == ((1, 8, 8, 8), coarse, ())
+    np.testing.assert_allclose(array[0, :, 1, 1], [0, 0, 0.5, 1.5, 2.5, 3.5, 4, 4])
+
+
+def test_a_small_overlap_is_told_with_its_figures():
+    first, other = filled(Geometry.from_spacing((10, 10, 10))), Geometry.from_spacing((10, 10, 10), origin_mm=(7, 0, 0))
+    array, own, (note,) = channel_on_grid_of(first, filled(other), NAMES, "c")
+    assert own == other
+    assert (
+        "PET covers only 30 % of CT (CT lies at x -0.5 to 9.5, y -0.5 to 9.5, z -0.5 to 9.5 mm, PET at x 6.5 to 16.5,"
+        in note
+    )
+    assert len(np.unique(array[0, :6])) == 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_channels_that_do_not_overlap_are_refused_with_the_places_of_both(turned):
+    first, other = (
+        filled(Geometry.from_spacing((10, 10, 10))),
+        Geometry.from_spacing((10, 10, 9), origin_mm=(200, 0, 0)),
+    )
+    other = other.permute((2, 0, 1)) if turned else other
+    with pytest.raises(InputError) as refusal:
+        channel_on_grid_of(first, filled(other), NAMES, "c_7")
+    said = str(refusal.value)
+    assert said.startswith(
+        "CT and PET of case c_7 overlap by 0 % of the smaller one's field of view: CT lies at x -0.5"
+    )
+    assert "PET at x 199.5 to 209.5, y -0.5 to 9.5, z -0.5 to 8.5 mm" in said
+
+
+def test_a_hairs_breadth_of_overlap_is_none():
+    first = filled(Geometry.from_spacing((100, 10, 10)))
+    touching = filled(Geometry.from_spacing((100, 10, 11), origin_mm=(98, 0, 0)))
+    with pytest.raises(InputError, match="overlap by 2 % of the smaller"):
+        channel_on_grid_of(first, touching, NAMES, "c")
+
+
+def test_a_small_channel_within_a_large_one_is_told_and_not_refused():
+    first, spot = filled(Geometry.from_spacing((40, 40, 40))), Geometry.from_spacing((4, 4, 4), origin_mm=(9, 9, 9))
+    _, own, (note,) = channel_on_grid_of(first, filled(spot), NAMES, "c")
+    assert own == spot
+    assert "PET covers only less than 1 % of CT" in note
+
+
+def test_other_frames_of_reference_are_told_where_a_channel_is_brought_over():
+    grid, coarse = Geometry.from_spacing((8, 8, 8)), Geometry.from_spacing((4, 4, 4), (2, 2, 2), (0.5, 0.5, 0.5))
+    assert channel_on_grid_of(filled(grid, "1.2"), filled(coarse, "1.2"), NAMES, "c")[2] == ()
+    assert channel_on_grid_of(filled(grid, "1.2"), filled(coarse, ""), NAMES, "c")[2] == ()
+    (note,) = channel_on_grid_of(filled(grid, "1.2"), filled(coarse, "1.3"), NAMES, "c")[2]
+    assert note.startswith("CT and PET have different frames of reference")
+
+
+def test_pictures_of_other_sizes_cannot_be_brought_together():
+    first, other = Geometry.from_spacing((8, 8, 1)), Geometry.from_spacing((4, 4, 1))
+    with pytest.raises(InputError, match=r"have 8 × 8 × 1 and 4 × 4 × 1 voxels, and PET does not say where it lies"):
+        channel_on_grid_of(filled(first), filled(other, placed=False), NAMES, "c")
+    with pytest.raises(InputError, match=r"and CT does not say where it lies"):
+        channel_on_grid_of(filled(first, placed=False), filled(other), NAMES, "c")
+
+
+def test_a_label_map_drawn_on_another_channel_is_refused_with_its_name():
+    grid, coarse = Geometry.from_spacing((8, 8, 8)), Geometry.from_spacing((4, 4, 4), (2, 2, 2), (0.5, 0.5, 0.5))
+    image = Volume(np.zeros((2, 8, 8, 8)), grid, Meta(own_grids={1: coarse}))
+    with pytest.raises(InputError, match="case c lies on the grid of PET.* Make PET the first channel"):
+        on_grid_of(image, numbered(coarse), "c", NAMES)
 
 
 @given(npst.arrays(DTYPES, npst.array_shapes(min_dims=3, max_dims=3), elements=st.integers(0, 255)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from medseg import io
 from medseg.config.schema import DataConfig
 from medseg.core.errors import InputError
-from medseg.core.events import CaseFailed, CaseRead, Warned
+from medseg.core.events import CaseFailed, CaseRead, Noted, Warned
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta, Volume
@@ -249,3 +249,25 @@ def test_a_declared_label_that_occurs_nowhere_is_told(tmp_path):
         msd(tmp_path, labels={"0": "background", "1": "front", "2": "back", "3": "left", "4": "right"})
     )
     assert Warned("2 labels are declared but occur in no case: left, right.") in events
+
+
+def test_channels_on_grids_of_their_own_are_told_once_with_figures_and_counted(tmp_path):
+    root = nnunet(tmp_path, n=3)
+    for number in (0, 2):
+        put_image(root / f"imagesTr/c_{number}_0001.nii.gz", GRID.resampled((2, 4, 3)), seed=number)
+    events, found = measured(root)
+    notes = [event.text for event in events if isinstance(event, Noted)]
+    assert len(notes) == 1
+    assert notes[0].startswith(
+        "PET has a grid of its own in 2 of 3 cases (in c_0 voxels of 2 × 5 × 3 mm, where CT has 1 × 2 × 3 mm). "
+        "It is brought to the grid of CT by linear interpolation"
+    )
+    assert not any(isinstance(event, Warned) for event in events)
+    assert [channel.n_own_grid for channel in found.fingerprint.channels] == [0, 2]
+    assert Fingerprint.model_validate(found.fingerprint.to_json()) == found.fingerprint
+
+
+def test_a_fingerprint_from_before_channels_had_grids_of_their_own_is_read():
+    old = combine([facts("a", np.arange(8).reshape(2, 2, 2), np.ones((2, 2, 2)))], ORGAN, ("image",)).to_json()
+    del old["channels"][0]["n_own_grid"]
+    assert Fingerprint.model_validate(old).channels[0].n_own_grid == 0

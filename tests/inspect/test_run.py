@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import medseg
+from medseg import io
 from medseg.config.schema import DataConfig
 from medseg.core.errors import UsageError
 from medseg.core.events import CaseRead
 from medseg.core.geometry import Geometry
+from medseg.core.volume import Volume
 from medseg.inspect import Finding, Inspection, InspectOptions, run
 from tests.inspect.sets import GRID, LABELS, case_name, declare, image_of, labels_of, make_set, only, write_case
 
@@ -401,3 +403,41 @@ def test_what_is_wrong_is_told_even_where_a_folder_has_a_short_name(data, monkey
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + np.float32(0.5), image.affine), path)
     finding = the(medseg.inspect("data"), "not_a_label_map")
     assert finding.text.startswith(f"labelsTr/{path.name} is not a label map: 100 % of its voxels")
+
+
+def two_channels(root, n=4):
+    """Scans with a second channel of half as many voxels along each axis."""
+    make_set(root, n)
+    for number in range(n):
+        coarse = GRID.resampled([2 * mm for mm in GRID.spacing_mm])
+        values = np.random.default_rng(number).integers(0, 900, (1, *coarse.shape)).astype(np.int16)
+        io.write(Volume(values, coarse), root / f"imagesTr/{case_name(number)}_0001.nii.gz")
+    content = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps({**content, "channel_names": {"0": "T1", "1": "T2"}}))
+    return root
+
+
+def test_channels_on_grids_of_their_own_are_named_with_figures(tmp_path):
+    inspection = medseg.inspect(two_channels(tmp_path))
+    (found,) = [finding for finding in inspection.findings if finding.kind == "own_grid"]
+    assert (found.severity, len(found.cases)) == ("note", 4)
+    assert found.text.startswith(
+        "T2 has a grid of its own in 4 of 4 cases (in case_00 voxels of 3 × 3 × 6 mm, where T1"
+    )
+    assert [channel.n_own_grid for channel in inspection.fingerprint.channels] == [0, 4]
+    assert inspection.reports[0].facts.grid.shape == GRID.shape
+
+
+def test_channels_of_scans_without_names_are_told_too(tmp_path):
+    folder = two_channels(tmp_path, n=1) / "imagesTr"
+    (found,) = [finding for finding in medseg.inspect(folder).findings if finding.kind == "own_grid"]
+    assert found.text.startswith("channel 1 has a grid of its own in 1 of 1 cases")
+
+
+def test_a_channel_that_lies_elsewhere_is_an_error_of_its_case_alone(tmp_path):
+    root = two_channels(tmp_path)
+    away = Geometry.from_spacing((8, 8, 8), origin_mm=(900, 0, 0))
+    io.write(Volume(np.zeros((1, 8, 8, 8), np.int16), away), root / "imagesTr/case_01_0001.nii.gz")
+    (found,) = [finding for finding in medseg.inspect(root).findings if finding.kind == "other_grid"]
+    assert found.case == "case_01"
+    assert found.text.startswith("T1 and T2 overlap by 0 % of the smaller one's field of view")

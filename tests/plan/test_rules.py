@@ -85,6 +85,15 @@ def test_tiny_labels_keep_the_grid_fine():
     assert made.preprocessing.spacing_mm == (0.7, 0.7, 2.0)
 
 
+def test_channels_on_grids_of_their_own_are_stated_in_the_plan():
+    one = fingerprint()
+    first, second = (one.channels[0].model_copy(update={"name": name}) for name in ("CT", "PET"))
+    second = second.model_copy(update={"n_own_grid": 1})
+    made = plan(one.model_copy(update={"channels": (first, second)}))
+    assert made.reasons["channels on grids of their own"].startswith("PET in 1 of 1 cases: brought to the grid of CT")
+    assert "channels on grids of their own" not in plan(one.model_copy(update={"channels": (first, first)})).reasons
+
+
 def test_the_spacing_of_the_configuration_wins():
     assert plan(plan={"spacing_mm": (2, 2, 4)}).preprocessing.spacing_mm == (2, 2, 4)
 

@@ -8,7 +8,8 @@ from medseg.config.schema import DataConfig
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import Volume
-from medseg.data.cases import read_case
+from medseg.data.cases import read_case, read_image
+from medseg.data.inputs import find_inputs
 from medseg.data.layouts import open_dataset
 from medseg.io.options import ReadOptions
 from medseg.train.batches import PatchBatches
@@ -83,6 +84,26 @@ def test_a_tilted_scan_too_is_preprocessed_alike_for_training_and_prediction(bal
         np.testing.assert_array_equal(cache.get(case.id).image, seen.array)
         assert cache.get(case.id).classes.shape == seen.grid.shape
         assert set(np.unique(cache.get(case.id).classes)) == {0, 1, 2}
+
+
+def test_a_channel_on_a_grid_of_its_own_is_preprocessed_alike_for_training_and_prediction(balls, plan, tmp_path):
+    """A second channel with coarser, turned voxels and a smaller field of view beside the first."""
+    for number in range(2):
+        first = io.read(balls / f"images/ball_{number}.nii.gz")
+        coarse = first.geometry.resampled([2.3 * mm for mm in first.geometry.spacing_mm]).permute((1, 2, 0))
+        coarse = coarse.crop((1, 0, 2), coarse.shape)
+        values = np.random.default_rng(number).uniform(5, 9, (1, *coarse.shape)).astype(np.float32)
+        io.write(first, tmp_path / f"data/images/b_{number}_0000.nii.gz")
+        io.write(Volume(values, coarse), tmp_path / f"data/images/b_{number}_0001.nii.gz")
+        io.write(io.read_labels(balls / f"labels/ball_{number}.nii.gz"), tmp_path / f"data/labels/b_{number}.nii.gz")
+    how = plan.preprocessing.model_copy(update={"normalisation": 2 * plan.preprocessing.normalisation})
+    two = plan.model_copy(update={"channels": ("CT", "PET"), "preprocessing": how})
+    dataset, cache, _ = prepare_all(tmp_path / "data", two, tmp_path / "cache")
+    inputs = find_inputs([tmp_path / "data/images"], 2).cases
+    for case, scan in zip(dataset.cases, inputs, strict=True):
+        volume = read_image(scan, ReadOptions(), two.channels)
+        assert 0 < np.mean(volume.array[1] == volume.array[1].min()) < 0.9
+        np.testing.assert_array_equal(cache.get(case.id).image, preprocess(volume, how).array)
 
 
 def test_what_is_in_the_cache_is_not_read_again(balls, plan, tmp_path):

@@ -31,7 +31,12 @@ def read(path: Path, options: ReadOptions) -> Volume:
     array, further = assemble(series.files, factors)
     if series.interpolation is not None:
         array = series.interpolation.apply(array)
-    header = {"modality": text(series.files[0].header, "Modality"), "frames": series.frames}
+    first = series.files[0].header
+    header = {
+        "modality": text(first, "Modality"),
+        "frame_of_reference": text(first, "FrameOfReferenceUID"),
+        "frames": series.frames,
+    }
     return Volume(array[None], series.grid, Meta("dicom", header=header, warnings=series.notes + notes + further))
 
 
