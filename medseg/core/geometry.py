@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from medseg.core.errors import InputError
 
-__all__ = ["Geometry", "Reorientation", "Voxels"]
+__all__ = ["Geometry", "Reorientation", "Voxels", "is_solid"]
 
 Voxels = tuple[int, int, int]
 """A shape, an index or a box corner, in voxels along (i, j, k)."""
 
-_SINGULAR_MM3 = 1e-12
-"""A voxel smaller than this (mm³) means that the affine cannot be inverted."""
+_FLAT = 1e-9
+"""A voxel that fills less than this share of a box of its sides is flat: the affine cannot be inverted."""
 
 _AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 """What an array axis points to when it runs along the negative or positive world axis."""
@@ -83,7 +83,7 @@ class Geometry:
             raise InputError(f"A grid needs three sides of at least one voxel; this one has the shape {shape}.")
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise InputError("The affine of the grid is not a finite 4×4 matrix; its place in space is unknown.")
-        if abs(np.linalg.det(affine[:3, :3])) < _SINGULAR_MM3:
+        if not is_solid(affine):
             raise InputError("The affine of the grid cannot be inverted (a voxel has no volume).")
         affine[3] = (0, 0, 0, 1)
         affine.flags.writeable = False
@@ -232,3 +232,12 @@ _PERMUTATIONS: tuple[tuple[int, int, int], ...] = (
     (2, 0, 1),
     (2, 1, 0),
 )
+
+
+def is_solid(affine: NDArray[np.float64]) -> bool:
+    """Whether an affine, (4, 4), can be inverted: its axes span a space.
+
+    Judged by share, not by mm³: voxels of electron microscopy have sides of nanometres.
+    """
+    sides_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(abs(np.linalg.det(affine[:3, :3])) > _FLAT * np.prod(sides_mm))

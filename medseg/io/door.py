@@ -36,7 +36,7 @@ __all__ = [
 _MODULES = {
     "nifti": "medseg.io.nifti",
     "mha": "medseg.io.itk",
-    "nrrd": "medseg.io.itk",
+    "nrrd": "medseg.io.nrrd",
     "png": "medseg.io.raster",
     "tiff": "medseg.io.raster",
     "jpeg": "medseg.io.raster",

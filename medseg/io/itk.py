@@ -1,10 +1,11 @@
-"""MetaImage (.mha, .mhd) and NRRD (.nrrd, .nhdr) through SimpleITK.
+"""MetaImage (.mha, .mhd), its grid as SimpleITK reads it; and the writing of NRRD, which `io.nrrd` reads.
 
 ITK's world is LPS+ mm and its arrays are (k, j, i): both are turned here, at the door, and nowhere else. A grid without
 right angles cannot be said in these formats and is refused in writing.
 """
 
 import errno
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,70 +18,66 @@ from medseg.core.errors import InputError, MachineError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta, Volume
+from medseg.io.header_units import stored_scaling, world_units_mm
 from medseg.io.kinds import kind_of, suffix_of
 from medseg.io.options import ReadOptions, channels_of_volumes
-from medseg.io.segments import composed, reference_grid, segments_in
 from medseg.io.segments_write import segmented
-from medseg.io.text_headers import TextHeader, check_voxels, read_text_header
-from medseg.io.values import as_image, as_labels, check_real, label_dtype
+from medseg.io.text_headers import TextHeader, read_text_header
+from medseg.io.text_voxels import check_voxels, voxels
+from medseg.io.values import Scaling, as_image, as_labels, label_dtype
 
-__all__ = ["check_grid", "read", "read_geometry", "read_labels", "write"]
+__all__ = ["check_grid", "read", "read_geometry", "read_labels", "several_layers", "write"]
 
 _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Turns LPS into RAS, and back."""
 
-_NAMED_SPACES = frozenset(
-    {
-        *("ras", "right-anterior-superior", "las", "left-anterior-superior", "lps", "left-posterior-superior"),
-        *("rast", "right-anterior-superior-time", "last", "left-anterior-superior-time"),
-        *("lpst", "left-posterior-superior-time"),
-    }
-)
-"""Spaces of NRRD that name patient axes; SimpleITK turns all of them into LPS."""
+
+_TYPES: Mapping[str, str] = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+"""NumPy's word for MetaImage's; a long has four bytes in it, whatever the machine."""
 
 
 def read(path: Path, options: ReadOptions) -> Volume:
-    """The image in a file: channels first, in the file's own type."""
-    stored, grid, meta = _read_whole(path, options)
-    array, mended = as_image(stored, str(path))
+    """The image in a file: channels first, in the file's own type where it is not scaled, else float32."""
+    stored, scaling, grid, meta = _read_whole(path, options)
+    array, mended = as_image(stored, str(path), scaling)
     return Volume(array, grid, replace(meta, warnings=meta.warnings + mended))
 
 
 def read_labels(path: Path, options: ReadOptions) -> LabelMap:
-    """The label map in a file, with names and layers where it is a segmentation of Slicer's (.seg.nrrd)."""
-    stored, grid, meta = _read_whole(path, options)
-    texts = read_text_header(path).texts
-    segments = segments_in(texts, str(path))
-    if stored.shape[0] > 1 and not segments:
-        raise InputError(
-            f"{path} is not one label map: it holds {stored.shape[0]} layers or channels. "
-            "Export overlapping segments as one label map (Slicer: 'Export visible segments to labelmap')."
-        )
-    layers, mended = as_labels(stored, str(path))
-    array, labels = layers[0], None
-    if segments:
-        array, labels, notes = composed(layers, segments, str(path), options.overlaps)
-        mended += notes
-    whole = reference_grid(texts, grid)
-    if whole is not None:
-        array, grid = _padded(array, *whole), whole[0]
-        mended += ("The segmentation is cut to its segments; it was put back into the grid that it was drawn on.",)
-    return LabelMap(array, grid, labels, replace(meta, warnings=meta.warnings + mended))
+    """The label map in a file."""
+    stored, scaling, grid, meta = _read_whole(path, options)
+    if stored.shape[0] > 1:
+        raise InputError(several_layers(path, stored.shape[0]))
+    layers, mended = as_labels(stored, str(path), scaling)
+    return LabelMap(layers[0], grid, meta=replace(meta, warnings=meta.warnings + mended))
 
 
-def _padded(array: NDArray[Any], whole: Geometry, start: tuple[int, int, int]) -> NDArray[Any]:
-    padded = np.zeros(whole.shape, array.dtype)
-    padded[tuple(slice(a, a + n) for a, n in zip(start, array.shape, strict=True))] = array
-    return padded
+def several_layers(path: Path, n: int) -> str:
+    """Why a file of several layers or channels is no label map: a sentence."""
+    return (
+        f"{path} is not one label map: it holds {n} layers or channels. "
+        "Export overlapping segments as one label map (Slicer: 'Export visible segments to labelmap')."
+    )
 
 
 def read_geometry(path: Path, options: ReadOptions) -> tuple[Geometry, int]:
     """Grid and number of channels; only the header is read."""
-    header = read_text_header(path)
+    header = _header(path)
     reader = _opened(path)
-    grid, _ = _place(reader, header, path, options)
-    whole = reference_grid(header.texts, grid)
-    grid = grid if whole is None else whole[0]
+    grid, _ = _place(reader, header, path)
     n_volumes = reader.GetSize()[3] if reader.GetDimension() == 4 else 1
     return grid, _n_channels(n_volumes, reader.GetNumberOfComponents(), path, options)
 
@@ -131,24 +128,37 @@ def write(thing: Volume | LabelMap, path: Path, like: Meta, final: Path) -> None
         raise OSError(errno.ENOSPC, "the file came out incomplete", str(path)) from error
 
 
-def _read_whole(path: Path, options: ReadOptions) -> tuple[NDArray[Any], Geometry, Meta]:
-    """Voxels (c, i, j, k) as stored, their grid, and what is known of it."""
+def _header(path: Path) -> TextHeader:
     header = read_text_header(path)
-    check_voxels(header, path)
+    if not header.is_meta_image:
+        raise InputError(f"{path} is not a MetaImage file: it begins as NRRD does. Call it .nrrd.")
+    return header
+
+
+def _read_whole(path: Path, options: ReadOptions) -> tuple[NDArray[Any], Scaling, Geometry, Meta]:
+    """Voxels (c, i, j, k) as stored, what scales them, their grid, and what is known of it."""
+    header = _header(path)
     reader = _opened(path)
-    grid, meta = _place(reader, header, path, options)
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    stored = _channels_first(image, path, options)
-    check_real(stored.dtype, str(path))
-    return stored, grid, replace(meta, header={**meta.header, "dtype": str(stored.dtype)})
+    grid, meta = _place(reader, header, path)
+    dtype, n_components = _dtype(header, path), reader.GetNumberOfComponents()
+    array = voxels(header, dtype, (n_components, *header.sizes), path)
+    stored = _channels_first(array, path, options)
+    scaling = stored_scaling(header, stored.dtype, path)
+    return stored, scaling, grid, replace(meta, header={**meta.header, "dtype": str(stored.dtype)})
+
+
+def _dtype(header: TextHeader, path: Path) -> np.dtype[Any]:
+    name = header.fields.get("elementtype", "").upper().removesuffix("_ARRAY")
+    if name not in _TYPES:
+        raise InputError(f"{path} holds numbers of an unknown type ('{name[:40]}').")
+    order = (header.fields.get(key, "") for key in ("binarydatabyteordermsb", "elementbyteordermsb"))
+    return np.dtype((">" if any(word.lower() in ("true", "1") for word in order) else "<") + _TYPES[name])
 
 
 def _opened(path: Path) -> sitk.ImageFileReader:
     """A reader that knows the header of a file and none of its voxels."""
     reader = sitk.ImageFileReader()
+    reader.SetImageIO("MetaImageIO")
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -157,7 +167,7 @@ def _opened(path: Path) -> sitk.ImageFileReader:
     return reader
 
 
-def _place(image: sitk.ImageFileReader, header: TextHeader, path: Path, options: ReadOptions) -> tuple[Geometry, Meta]:
+def _place(image: sitk.ImageFileReader, header: TextHeader, path: Path) -> tuple[Geometry, Meta]:
     """The grid in RAS and the conventions of the file, read from its header."""
     n_dims = image.GetDimension()
     if n_dims not in (2, 3, 4):
@@ -167,33 +177,13 @@ def _place(image: sitk.ImageFileReader, header: TextHeader, path: Path, options:
     affine = np.eye(4)
     affine[:n_space, :n_space] = direction * np.array(image.GetSpacing()[:n_space])
     affine[:n_space, 3] = image.GetOrigin()[:n_space]
-    is_ras, placed, warnings = _space(header, path, options)
+    affine[:n_space] *= world_units_mm(header, n_space, path)[:, None]
     i, j, k = (*image.GetSize()[:n_space], 1)[:3]
-    grid = Geometry((i, j, k), affine if is_ras else _LPS_RAS @ affine)
-    kind = "mha" if "elementdatafile" in header.fields else "nrrd"
-    return grid, Meta(kind, placed, {"n_dims": n_space}, warnings)
-
-
-def _space(header: TextHeader, path: Path, options: ReadOptions) -> tuple[bool, bool, tuple[str, ...]]:
-    """Whether SimpleITK's numbers are RAS already, whether the file says where its grid lies, and warnings."""
-    fields = header.fields
-    if "elementdatafile" in fields:
-        has_axes = any(key in fields for key in ("transformmatrix", "orientation", "rotation"))
-        has_origin = any(key in fields for key in ("offset", "position", "origin"))
-        warning = "The file does not say how its axes lie; they were taken along L, P and S."
-        return False, has_axes or has_origin, () if has_axes else (warning,)
-    if fields.get("space", "").lower() in _NAMED_SPACES:
-        return False, True, ()
-    if "space" not in fields and "space dimension" not in fields:
-        return False, False, ("The file has no place in space (no NRRD space); its axes were taken along L, P and S.",)
-    if fields.get("space dimension") == "2":
-        return False, False, ()
-    if options.space == "auto":
-        raise InputError(
-            f"{path} does not say which patient axes its space uses "
-            f"(space: {fields.get('space', 'no name')}); say --read space=lps or --read space=ras."
-        )
-    return options.space == "ras", True, ()
+    has_axes = any(key in header.fields for key in ("transformmatrix", "orientation", "rotation"))
+    has_origin = any(key in header.fields for key in ("offset", "position", "origin"))
+    warning = "The file does not say how its axes lie; they were taken along L, P and S."
+    grid = Geometry((i, j, k), _LPS_RAS @ affine)
+    return grid, Meta("mha", has_axes or has_origin, {"n_dims": n_space}, () if has_axes else (warning,))
 
 
 def _n_channels(n_volumes: int, n_components: int, path: Path, options: ReadOptions) -> int:
@@ -204,20 +194,15 @@ def _n_channels(n_volumes: int, n_components: int, path: Path, options: ReadOpti
     return channels_of_volumes(n_volumes, path, options)
 
 
-def _channels_first(image: sitk.Image, path: Path, options: ReadOptions) -> NDArray[Any]:
-    """(c, i, j, k) of (k, j, i), (k, j, i, c), (t, k, j, i), or a plane of them."""
-    array = sitk.GetArrayFromImage(image)
-    n_components, n_dims = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
-    n_volumes = image.GetSize()[3] if n_dims == 4 else 1
-    _n_channels(n_volumes, n_components, path, options)
-    if n_components == 1:
-        array = array[..., None]
-    if n_dims == 2:
-        array = array[None]
-    if n_dims == 4:
-        chosen = array[..., 0] if options.volume is None else array[options.volume : options.volume + 1, ..., 0]
-        return chosen.transpose(0, 3, 2, 1)
-    return array.transpose(3, 2, 1, 0)
+def _channels_first(array: NDArray[Any], path: Path, options: ReadOptions) -> NDArray[Any]:
+    """(c, i, j, k) of (c, i, j), (c, i, j, k) or (1, i, j, k, t)."""
+    if array.ndim == 3:
+        return array[..., None]
+    if array.ndim == 4:
+        return array
+    _n_channels(array.shape[4], array.shape[0], path, options)
+    chosen = array[0] if options.volume is None else array[0][..., options.volume : options.volume + 1]
+    return np.moveaxis(chosen, -1, 0) if array.shape[4] > 1 else array[..., 0]
 
 
 def _to_image(thing: Volume | LabelMap, n_dims: int) -> sitk.Image:
@@ -254,11 +239,15 @@ def _call_layers_a_list(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: RuntimeError) -> InputError:
+    """What SimpleITK refuses, in our words: its own hold memory addresses and names of source files."""
     if "orthonormal" in str(error) or "direction" in str(error).lower():
         return InputError(
             f"{path} has axes that are not at right angles; SimpleITK cannot read that. Convert it to NIfTI."
         )
-    return InputError(f"{path} cannot be read ({_last_line(error)}).")
+    return InputError(
+        f"{path} cannot be read: its header is whole, and ITK does not know what it says "
+        "(keys of MetaImage are case-sensitive, such as NDims and DimSize). Correct it, or convert the image to NIfTI."
+    )
 
 
 def _last_line(error: RuntimeError) -> str:

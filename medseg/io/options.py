@@ -14,7 +14,7 @@ from medseg.core.errors import InputError, UsageError
 __all__ = ["ReadOptions", "channels_of_volumes"]
 
 _GeometryChoice = Literal["auto", "sform", "qform"]
-_ChannelsChoice = Literal["auto", "last"]
+_ChannelsChoice = Literal["auto", "last", "first"]
 _SpaceChoice = Literal["auto", "lps", "ras"]
 _MissingChoice = Literal["refuse", "fill", "largest-run"]
 _UnevenChoice = Literal["refuse", "resample"]
@@ -51,7 +51,8 @@ class ReadOptions:
 
     Attributes:
         geometry: Which of a NIfTI's two geometries counts; "auto" takes the sform and refuses if they contradict.
-        channels: "last": the fourth axis of a 4-D file holds channels, as MSD's files do; "auto" refuses such a file.
+        channels: "last": the fourth axis of a 4-D file holds channels, as MSD's files do; "first": the first axis of an
+            NRRD file does; "auto" refuses a file that does not say it.
         volume: Which volume of a 4-D file or DICOM series to take, counted from 0; None refuses such a one.
         space: Patient axes of an NRRD file that does not name them; "auto" refuses such a file.
         series: SeriesInstanceUID (or SeriesNumber) of the one DICOM series to take where a folder holds several.

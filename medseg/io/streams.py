@@ -5,15 +5,18 @@ return half an image without a word. Here the end of the gzip stream is always l
 The module knows nothing of images.
 """
 
+import bz2
 import gzip
 import zlib
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
-__all__ = ["ByteStream", "packed_size"]
+__all__ = ["ByteStream", "Unpacking"]
 
 _CHUNK_BYTES = 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC, _BZIP2_MAGIC = b"\x1f\x8b", b"BZh"
 _EITHER_WBITS = 47
 """zlib's sign for a gzip or zlib header, told apart by itself; it then checks length and checksum."""
 
@@ -68,26 +71,76 @@ class ByteStream:
         except EOFError:
             self.damage = "the compressed data end too early"
             return b""
-        except (zlib.error, gzip.BadGzipFile) as error:
-            self.damage = f"the compressed data are wrong ({error})"
+        except (zlib.error, gzip.BadGzipFile):
+            self.damage = "the compressed data are wrong"
             return b""
         self.position += len(piece)
         return piece
 
 
-def packed_size(path: Path, start: int) -> tuple[int, str | None]:
-    """How many bytes the gzip or zlib data from byte `start` on hold, and what is wrong with them (None: nothing)."""
-    inflate = zlib.decompressobj(_EITHER_WBITS)
-    n_bytes = 0
-    with path.open("rb") as file:
-        file.seek(start)
+class Unpacking:
+    """The bytes of a file from a place on, unpacked piece by piece as they are iterated over, to the very end.
+
+    Attributes:
+        damage: Why no more bytes come, if the stream is broken; None while all is well.
+    """
+
+    def __init__(self, path: Path, start: int, method: str) -> None:
+        """Open nothing yet; `method` is "raw", "gzip" (or zlib, told apart by itself) or "bzip2"."""
+        self.damage: str | None = None
+        self._path, self._start, self._method = path, start, method
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            file.seek(self._start)
+            if self._method == "raw":
+                yield from iter(lambda: file.read(_CHUNK_BYTES), b"")
+                return
+            packed = file.read(_CHUNK_BYTES)
+            while True:
+                packed = yield from self._member(file, packed)
+                # A stream may be followed by another one, as parallel packers write them; padding is none.
+                packed = (packed + file.read(_CHUNK_BYTES)) if len(packed) < len(_BZIP2_MAGIC) else packed
+                if self.damage is not None or not packed.startswith((_GZIP_MAGIC, _BZIP2_MAGIC)):
+                    return
+
+    def _member(self, file: BinaryIO, packed: bytes) -> Generator[bytes, None, bytes]:
+        """Unpack one stream that begins with `packed`; returns what was read of what follows it."""
+        inflate = bz2.BZ2Decompressor() if self._method == "bzip2" else _Inflate()
         while not inflate.eof:
-            packed = inflate.unconsumed_tail or file.read(_CHUNK_BYTES)
+            if inflate.needs_input and not packed:
+                packed = file.read(_CHUNK_BYTES)
+                if not packed:
+                    self.damage = "the compressed data end too early"
+                    return b""
             try:
-                n_new = len(inflate.decompress(packed, _CHUNK_BYTES))
-            except zlib.error as error:
-                return n_bytes, f"the compressed data are wrong ({error})"
-            n_bytes += n_new
-            if not packed and not n_new:
-                return n_bytes, "the compressed data end too early"
-    return n_bytes, None
+                piece = inflate.decompress(packed, _CHUNK_BYTES)
+            except (zlib.error, OSError):
+                self.damage = "the compressed data are wrong"
+                return b""
+            packed = b""
+            if piece:
+                yield piece
+        return inflate.unused_data
+
+
+class _Inflate:
+    """zlib's decompressor with the manners of bz2's: it keeps what it has not unpacked yet."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(_EITHER_WBITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inner.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, packed: bytes, most: int) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + packed, most)

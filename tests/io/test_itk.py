@@ -136,14 +136,12 @@ def test_voxels_are_taken_from_the_folder_of_the_header_only(tmp_path):
     inside = tmp_path / "inside"
     inside.mkdir()
     (tmp_path / "secret.raw").write_bytes(bytes(24))
-    with pytest.raises(InputError, match=r"from outside of its folder \(\.\./secret\.raw\)"):
+    with pytest.raises(InputError, match=r"from outside of its folder .*\(\.\./secret\.raw\)"):
         io.read(mhd(inside, "../secret.raw"))
     with pytest.raises(InputError, match="outside of its folder"):
         io.read(mhd(inside, str(tmp_path / "secret.raw")))
     with pytest.raises(InputError, match=r"from b\.raw, which is not there"):
         io.read(mhd(inside, "b.raw"))
-    with pytest.raises(InputError, match="in several files"):
-        io.read(mhd(inside, "LIST"))
     header = nrrd(inside / "a.nhdr", "space: RAS", *AXES, "data file: ../secret.raw")
     with pytest.raises(InputError, match="outside of its folder"):
         io.read(header)

@@ -1,15 +1,21 @@
 """Byte streams: the end of a gzip file is looked at."""
 
+import bz2
 import gzip
 import zlib
 
 import numpy as np
 import pytest
 
-from medseg.io.streams import ByteStream, packed_size
+from medseg.io.streams import ByteStream, Unpacking
 
 CONTENT = np.random.default_rng(0).integers(0, 4, 300_000, dtype=np.uint8).tobytes()
 PACKED = gzip.compress(CONTENT, 1)
+
+
+def unpacked_size(path, start, method="gzip"):
+    stream = Unpacking(path, start, method)
+    return sum(map(len, stream)), stream.damage
 
 
 def whole(path):
@@ -61,8 +67,25 @@ def test_the_size_of_packed_data_behind_a_header(tmp_path, pack):
     path = tmp_path / "a"
     packed = pack(CONTENT)
     path.write_bytes(b"header" + packed)
-    assert packed_size(path, 6) == (len(CONTENT), None)
+    assert unpacked_size(path, 6) == (len(CONTENT), None)
     path.write_bytes(b"header" + packed[:-1])
-    assert packed_size(path, 6) == (len(CONTENT), "the compressed data end too early")
+    assert unpacked_size(path, 6) == (len(CONTENT), "the compressed data end too early")
     path.write_bytes(b"header" + packed[:-1] + bytes([packed[-1] ^ 1]))
-    assert "wrong" in packed_size(path, 6)[1]
+    assert "wrong" in unpacked_size(path, 6)[1]
+
+
+def test_streams_that_follow_one_another_are_one_and_padding_is_none(tmp_path):
+    """Parallel packers write a gzip stream a block; block devices pad with zeros."""
+    path = tmp_path / "a"
+    path.write_bytes(gzip.compress(CONTENT[:1000]) + gzip.compress(CONTENT[1000:]) + bytes(100))
+    assert b"".join(Unpacking(path, 0, "gzip")) == CONTENT
+    path.write_bytes(bz2.compress(CONTENT[:1000]) + bz2.compress(CONTENT[1000:]))
+    assert b"".join(Unpacking(path, 0, "bzip2")) == CONTENT
+    path.write_bytes(bz2.compress(CONTENT)[:-1])
+    assert unpacked_size(path, 0, "bzip2")[1] == "the compressed data end too early"
+
+
+def test_a_stream_unpacks_piece_by_piece(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(gzip.compress(bytes(50_000_000), 9))
+    assert max(map(len, Unpacking(path, 0, "gzip"))) <= 1 << 20
