@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from medseg._version import __version__
 from medseg.core.errors import InputError
-from medseg.core.geometry import Geometry, Voxels
+from medseg.core.geometry import Geometry, Voxels, is_solid
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io.options import ReadOptions, channels_of_volumes
 from medseg.io.streams import ByteStream
@@ -34,7 +34,6 @@ _MM_PER_UNIT: Mapping[int, float] = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Spatial units of xyzt_units (unknown, metre, millimetre, micron) in mm; unknown is taken for mm."""
 
 _PLAUSIBLE_SPACING_MM = (0.001, 100.0)
-_SMALLEST_DETERMINANT_MM3 = 1e-9
 _ORTHONORMAL = 1e-4
 """How far from right angles axes may be for a quaternion to hold them."""
 
@@ -308,7 +307,7 @@ def _usable(affine: NDArray[np.float64], mm_per_unit: float) -> NDArray[np.float
     if not np.isfinite(affine).all():
         return None
     affine[:3] *= mm_per_unit
-    return affine if abs(np.linalg.det(affine[:3, :3])) > _SMALLEST_DETERMINANT_MM3 * min(1.0, mm_per_unit**3) else None
+    return affine if is_solid(affine) else None
 
 
 def _is_rounded(sform: Geometry, qform: Geometry) -> bool:

@@ -22,6 +22,9 @@ NOT_FINITE = "voxels are not finite"
 _ROUNDING = 1e-3
 """Labels this far from a whole number are float noise and need no word."""
 
+_STEPS, _NEAREST_WHOLE = 1.1, 0.49
+"""How many steps of a slope labels may be off, and how far in any case."""
+
 _LARGEST_INT32 = 2**31 - 1
 
 
@@ -145,26 +148,38 @@ def _rounded(stored: NDArray[np.generic], name: str, scaling: Scaling) -> tuple[
         raise NotALabelMapError(f"{name} is not a label map: {n_bad} of its voxels are not finite numbers.")
     rounded = np.rint(values)
     distance = np.abs(values - rounded)
-    # A float label map that was written into integers with a slope comes back up to half a slope off.
-    tolerance = _ROUNDING
-    if stored.dtype.kind != "f" and scaling.slope < 1:
-        tolerance = max(_ROUNDING, abs(scaling.slope) / 2 * (1 + 1e-6))
-    off = distance > tolerance
+    is_packed = stored.dtype.kind != "f" and abs(scaling.slope) < 1
+    off = distance > (_tolerance_of(scaling) if is_packed else _ROUNDING)
     if off.any():
-        raise NotALabelMapError(_not_whole(name, values[off], values.size))
+        raise NotALabelMapError(_not_whole(name, values[off], values.size, scaling))
     worst = float(distance.max(initial=0.0))
     if worst <= _ROUNDING:
         return rounded, ()
     if _n_distinct(stored) != _n_distinct(rounded):
-        raise NotALabelMapError(_not_whole(name, values[distance > _ROUNDING], values.size))
+        raise NotALabelMapError(_not_whole(name, values[distance > _ROUNDING], values.size, scaling))
     return rounded, (f"Labels were up to {worst:.3g} off whole numbers (a scaled file) and were rounded.",)
 
 
-def _not_whole(name: str, wrong: NDArray[np.floating], n_voxels: int) -> str:
+def _tolerance_of(scaling: Scaling) -> float:
+    """How far from whole numbers labels may come back that were written into integers with a slope.
+
+    Half a step where the writer rounded, a whole one where it cut off; the slope itself is a float32. So a whole step
+    and a bit: no honest file lies near that limit, and what tells labels from interpolated values is that each stored
+    number has a label of its own.
+    """
+    return min(_NEAREST_WHOLE, max(_ROUNDING, _STEPS * abs(scaling.slope)))
+
+
+def _not_whole(name: str, wrong: NDArray[np.floating], n_voxels: int, scaling: Scaling) -> str:
+    share = f"{100 * wrong.size / n_voxels:.3g} % of its voxels are not whole numbers (e.g. {float(wrong.flat[0]):.6g})"
+    if scaling.is_none:
+        return (
+            f"{name} is not a label map: {share}; it looks resampled with interpolation. "
+            "Resample labels with nearest neighbour."
+        )
     return (
-        f"{name} is not a label map: {100 * wrong.size / n_voxels:.3g} % of its voxels are not whole numbers "
-        f"(e.g. {float(wrong.flat[0]):.6g}); it looks resampled with interpolation. "
-        "Resample labels with nearest neighbour."
+        f"{name} is not a label map: {share}. Its header scales the stored numbers by {scaling.slope:.6g} and adds "
+        f"{scaling.intercept:.6g}; write labels as integers without a scale."
     )
 
 

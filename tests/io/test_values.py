@@ -50,8 +50,36 @@ def test_an_interpolated_map_is_refused_with_its_share_and_an_example():
         as_labels(np.array([0, 0, 0.4, 1.0]), "a.nii")
 
 
-def test_a_probability_in_bytes_is_no_label_map():
-    with pytest.raises(InputError, match="looks resampled"):
+@given(
+    largest=st.integers(2, 250),
+    dtype=st.sampled_from([np.uint8, np.int16, np.uint16]),
+    slope_dtype=st.sampled_from([np.float32, np.float64]),
+    write=st.sampled_from([np.rint, np.floor, np.trunc, lambda x: np.floor(x + 0.5)]),
+)
+def test_labels_that_were_scaled_to_the_range_of_a_type_come_back_whoever_rounded_them(
+    largest, dtype, slope_dtype, write
+):
+    """The middle label of an even number of them lies exactly half a slope off, and the slope is rounded too."""
+    labels = np.arange(largest + 1, dtype=np.float64)
+    slope = slope_dtype(largest / np.iinfo(dtype).max)
+    stored = np.clip(write(labels / slope), 0, np.iinfo(dtype).max).astype(dtype)
+    if abs(stored * float(slope) - labels).max() >= 0.49:
+        return  # so near to the next label that nobody can tell
+    found, _ = as_labels(stored, "a.nii", Scaling(float(slope), 0.0))
+    np.testing.assert_array_equal(found, labels)
+
+
+@pytest.mark.parametrize("largest", [2, 4, 12, 16, 20, 100])
+def test_the_middle_label_half_a_slope_off_is_no_matter(largest):
+    slope = float(np.float32(largest / 255))
+    stored = np.rint(np.arange(largest + 1) * 255 / largest).astype(np.uint8)
+    found, warnings = as_labels(stored, "a.nii", Scaling(slope, 0.0))
+    np.testing.assert_array_equal(found, np.arange(largest + 1))
+    assert warnings == () or "rounded" in warnings[0]
+
+
+def test_a_probability_in_bytes_is_no_label_map_and_the_sentence_names_the_scale():
+    with pytest.raises(InputError, match=r"scales the stored numbers by 0\.00392157 .* integers without a scale"):
         as_labels(np.arange(256, dtype=np.uint8), "a.nii", Scaling(1 / 255, 0.0))
 
 
