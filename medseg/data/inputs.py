@@ -1,7 +1,7 @@
 """What to predict: the cases in any mix of files, folders of scans, DICOM series, archives, tables and data sets.
 
-A folder (or a zip archive) of several DICOM series is as many cases. Ids come from the names of files and folders and
-from numbers of series, never from text inside a scan (DICOM holds patient names).
+A folder (or a zip archive) of several DICOM series is as many cases. Ids are those of `data.case_ids`, never text
+inside a scan (DICOM holds patient names).
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
+from medseg.data.case_ids import place_name
 from medseg.data.dataset import Case, Dataset, natural_key, refuse_twins, safe_id
 from medseg.data.layouts import existing, recognised
 from medseg.data.layouts.ambiguity import refuse
@@ -76,7 +77,7 @@ def find_inputs(paths: Sequence[Path], channels: int | None = None, options: io.
         elif io.kind_of(path) is None:
             raise InputError(f"{path} {why_unread(path)}.")
         elif _is_zip(path):
-            _add_dicom(path, path.stem, channels, options, found)
+            _add_dicom(path, channels, options, found)
         else:
             _add(path, loose.setdefault(path.parent, {}))
     for folder, files in loose.items():
@@ -96,7 +97,7 @@ def _add(path: Path, files: dict[str, Path]) -> None:
 def _add_folder(folder: Path, channels: int | None, options: io.ReadOptions, found: Inputs) -> None:
     found.notes += left_aside(folder)
     if _is_series(folder):
-        _add_dicom(folder, folder.resolve().name, channels, options, found)
+        _add_dicom(folder, channels, options, found)
         return
     layout = recognised(folder, but=("dicom",))
     if layout is not None:
@@ -112,14 +113,12 @@ def _add_folder(folder: Path, channels: int | None, options: io.ReadOptions, fou
     folders = {stem: path for stem, path in scans.paths.items() if path.is_dir() or _is_zip(path)}
     files = {stem: path for stem, path in scans.paths.items() if stem not in folders}
     series = {stem: path for stem, path in folders.items() if not _holds_labels_alone(path, options)}
-    if len(series) == 1 and len(series) < len(folders) and not files:
-        series = {folder.resolve().name: path for path in series.values()}
     if series and channels is not None and channels > 1:
         every = catalogued(folder, options).series
         _refuse_channels(folder, series_cases(in_question(every, options), every, folder), channels)
     inner = Inputs(_as_cases(replace(scans, paths=files), channels))
-    for stem, path in series.items():
-        _add_dicom(path, stem, channels, options, inner)
+    for path in series.values():
+        _add_dicom(path, channels, options, inner)
     if not inner.cases:
         raise InputError(f"{folder} holds SEG or RTSTRUCT alone, and no image to predict.")
     found.cases += sorted(inner.cases, key=lambda case: natural_key(case.id))
@@ -143,8 +142,8 @@ def _is_zip(path: Path) -> bool:
     return path.suffix.lower() == ".zip"
 
 
-def _add_dicom(path: Path, name: str, channels: int | None, options: io.ReadOptions, found: Inputs) -> None:
-    """The series in a folder or an archive: one is called as that is, several have their own folders' names behind it.
+def _add_dicom(path: Path, channels: int | None, options: io.ReadOptions, found: Inputs) -> None:
+    """The series in a folder or an archive.
 
     Of several, those that cannot be read are left out with a note where they are a few images (scouts, reports); else
     they stay, and fail with the reason.
@@ -153,10 +152,11 @@ def _add_dicom(path: Path, name: str, channels: int | None, options: io.ReadOpti
     chosen = in_question(every, options)
     aside = [s for s in chosen if s.problem is not None and s.n_images < _FEWEST_OF_A_VOLUME]
     kept = [entry for entry in chosen if entry not in aside]
-    if len(chosen) < 2 or not kept:
-        found.cases.append(Case(safe_id(name), (path,)))
+    if len(chosen) == 1 or not kept:
+        name = series_cases(chosen, every, path)[0].id if len(chosen) == 1 else safe_id(place_name(path))
+        found.cases.append(Case(name, (path,)))
         return
-    series = series_cases(kept, every, path, (name,))
+    series = series_cases(kept, every, path)
     if channels is not None and channels > 1:
         _refuse_channels(path, series, channels)
     found.cases += [Case(each.id, (each.image,), group=each.group, read=each.read) for each in series]

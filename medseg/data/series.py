@@ -1,10 +1,9 @@
 """The image series in a tree of DICOM files as cases: where each lies, how it is read alone, and what it is called.
 
-Ids come from the names of folders (and a series' number where a folder holds several), never from what is written in a
-file. Headers are read, once for each state of a tree; pixels are not.
+Ids are those of `data.case_ids`: the same for a series whatever else lies in its tree, and from wherever in the tree it
+is looked at. Headers are read, once for each state of a tree; pixels are not.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,12 +11,9 @@ from os.path import commonpath
 from pathlib import Path
 
 from medseg import io
-from medseg.data.dataset import short_ids
+from medseg.data.case_ids import series_id
 
 __all__ = ["SeriesCase", "catalogued", "in_question", "series_cases"]
-
-_SAY_NOTHING = frozenset({"image", "images", "img", "dicom", "dcm", "scan", "scans", "series"})
-"""Names of folders that no case should be called after."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,7 @@ class SeriesCase:
     """A series of a tree: `image` and `read` together take it and no other.
 
     Attributes:
-        id: From the names of its folders.
+        id: From the names of its folders and its UID.
         entry: What its headers say.
         image: The folder (or the file, or the archive) to read.
         read: Read options that this series needs.
@@ -45,33 +41,21 @@ def catalogued(root: Path, options: io.ReadOptions) -> io.Catalogue:
 
 
 def series_cases(
-    series: Sequence[io.SeriesEntry], every: Sequence[io.SeriesEntry], root: Path, within: tuple[str, ...] = ()
+    series: Sequence[io.SeriesEntry], every: Sequence[io.SeriesEntry], root: Path
 ) -> tuple[SeriesCase, ...]:
-    """Some of the series below `root` as cases, in the order of their ids' places.
+    """Some of the series below `root` as cases, in their order.
 
     Args:
-        series: The series in question; ids are as short as telling these apart allows.
-        every: All series of the tree: who shares a folder is told by its UID.
+        series: The series in question.
+        every: All series of the tree: which one of those that share a folder is read is told by its UID.
         root: The folder or the archive that the user gave.
-        within: Names that ids begin with, as if `root` lay in folders of these names.
     """
     homes = {id(entry): _home(entry) for entry in every}
-    shared = Counter(homes.values())
-    places = []
-    for entry in series:
-        home = homes[id(entry)]
-        parts = home.relative_to(root).parts
-        parts = (*parts[:-1], io.stem(home)) if parts and home in entry.paths else parts
-        while parts and parts[-1].lower() in _SAY_NOTHING:
-            parts = parts[:-1]
-        parts = (*within, *parts)
-        crowded = shared[home] > 1
-        places.append((*parts, f"series_{entry.number}") if crowded and entry.number else parts)
-    ids = short_ids(places, io.stem(root) if root.is_file() else root.resolve().name)
     first_of_patient: dict[str, str] = {}
     found = []
-    for entry, name in zip(series, ids, strict=True):
+    for entry in series:
         home = homes[id(entry)]
+        name = series_id(home, entry.uid)
         alone = not any(home in (each, *each.parents) for key, each in homes.items() if key != id(entry))
         image = root if root.is_file() else home
         read = {} if (alone and image == home) or not entry.uid else {"series": entry.uid}

@@ -14,6 +14,7 @@ from pathlib import Path
 from medseg.core.errors import InputError, MedsegError, UsageError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
+from medseg.data.case_ids import has_digest, plain_name
 from medseg.data.dataset import Case, LabelSource, listed, natural_key
 from medseg.data.groups import grouped
 from medseg.data.layouts.declaration import labels as declared_labels
@@ -249,9 +250,13 @@ def match(
 ) -> tuple[Pair, ...]:
     """Pairs by case id, in natural order: all references, and all predictions that have none.
 
+    An id with the digest of a DICOM series also meets the plain name, and case_0000 meets case, where that leaves no
+    choice; the pair is called as the reference is.
+
     Raises:
         InputError: Not a single case id is on both sides: then the names must be wrong, not the predictions.
     """
+    predicted = _renamed(predicted, reference)
     if reference and predicted and not predicted.keys() & reference.keys():
         raise InputError(
             f"No prediction has the name of a reference: predicted are {listed(predicted.keys(), 3)}, references are "
@@ -263,6 +268,18 @@ def match(
     return tuple(
         Pair(case, predicted.get(case), reference.get(case), known.get(case, ""), scan=seen.get(case)) for case in cases
     )
+
+
+def _renamed(predicted: Mapping[str, Source], reference: Mapping[str, Source]) -> Mapping[str, Source]:
+    """The predictions; those without a namesake under the name of the one reference that is called alike."""
+    called: dict[str, tuple[list[str], list[str]]] = {}
+    for side, names in enumerate((predicted.keys() - reference.keys(), reference.keys() - predicted.keys())):
+        for name in names:
+            called.setdefault(plain_name(name), ([], []))[side].append(name)
+    pairs = [(mine[0], theirs[0]) for mine, theirs in called.values() if len(mine) == len(theirs) == 1]
+    # Of two series, whose digests differ, none is the other's reference.
+    new_names = {mine: theirs for mine, theirs in pairs if not (has_digest(mine) and has_digest(theirs))}
+    return {new_names.get(name, name): source for name, source in predicted.items()}
 
 
 def read_table(path: Path, group: str = "group") -> tuple[Pair, ...]:

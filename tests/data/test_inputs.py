@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from medseg.core.errors import InputError, UsageError
+from medseg.data.case_ids import plain_name
 from medseg.data.inputs import find_cases
 from tests.data.folders import msd, nnunet, paired, put_image, put_labels, touch
 
@@ -135,9 +136,7 @@ def test_what_is_no_scan_says_so(tmp_path):
 
 def test_a_series_is_a_case_called_by_its_folder_never_by_the_patient(tmp_path, shared_data):
     series = shared_data / "dicom/ct/philips_axial_5mm"
-    shutil.copytree(series, tmp_path / "study/one")
-    shutil.copytree(series, tmp_path / "study/two")
-    shutil.copytree(series, tmp_path / "nested/inner")
-    assert found(tmp_path / "study/one") == {"one": ["one"]}
-    assert found(tmp_path / "study") == {"one": ["one"], "two": ["two"]}
-    assert found(tmp_path / "nested") == {"nested": ["nested"]}
+    for name in ("study/one", "study/two", "nested/inner"):
+        shutil.copytree(series, tmp_path / name)
+    names = {path: [plain_name(case.id) for case in find_cases([tmp_path / path], 1)] for path in ("study", "nested")}
+    assert names == {"study": ["one", "two"], "nested": ["inner"]}

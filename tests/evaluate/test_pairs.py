@@ -60,6 +60,31 @@ def test_names_that_have_nothing_in_common_are_refused_with_what_would_settle_it
         match({"x1": tmp_path}, {"a": tmp_path, "b": tmp_path})
 
 
+@pytest.mark.parametrize(
+    ("mine", "theirs", "name"),
+    [
+        ("STS_003_4f3a2b1c", "STS_003", "STS_003"),
+        ("STS_003", "STS_003_4f3a2b1c", "STS_003_4f3a2b1c"),
+        ("frame", "frame_0000", "frame_0000"),
+    ],
+)
+def test_an_id_with_a_digest_or_a_channel_number_meets_the_plain_name(tmp_path, mine, theirs, name):
+    here, there = tmp_path / "p", tmp_path / "r"
+    assert match({mine: here}, {theirs: there}) == (Pair(name, here, there),)
+
+
+def test_two_series_of_one_folder_name_do_not_meet_nor_does_a_name_with_a_choice(tmp_path):
+    here, there = tmp_path / "p", tmp_path / "r"
+    pairs = match({"a_4f3a2b1c": here, "x": here}, {"a_50000000": there, "x": there})
+    assert [(pair.case, pair.predicted is None, pair.reference is None) for pair in pairs] == [
+        ("a_4f3a2b1c", False, True),
+        ("a_50000000", True, False),
+        ("x", False, False),
+    ]
+    two = match({"a_4f3a2b1c": here, "a_50000000": here, "x": here}, {"a": there, "x": there})
+    assert sum(pair.predicted is None or pair.reference is None for pair in two) == 3
+
+
 def test_a_table_settles_pairs_groups_and_what_was_annotated(tmp_path):
     table = tmp_path / "pairs.csv"
     table.write_text(

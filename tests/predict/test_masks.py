@@ -1,6 +1,7 @@
 """Predictions in every form: DICOM objects beside files, names with all of them, refusals before the network runs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -11,6 +12,7 @@ from medseg import io
 from medseg.config.schema import LabelConfig
 from medseg.core.errors import UsageError
 from medseg.core.events import CaseFailed, CasePredicted, Warned
+from medseg.data.case_ids import series_id
 from medseg.io.codes import SIDES, Code
 from medseg.model import ModelInfo, save_model
 from medseg.nn.networks import build
@@ -19,6 +21,8 @@ from tests.io.dicom_files import write_series
 from tests.predict.plans import small_plan
 
 LABELS = {"left kidney": 3, "blob": 5}
+UID = "1.2.3"
+KNEE, HEAD = (series_id(Path(name), UID) for name in ("knee", "head"))
 
 
 def on_cpu(**wishes):
@@ -43,7 +47,7 @@ def model(tmp_path_factory):
 def series(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scans") / "knee"
     stored = np.random.default_rng(0).normal(1100, 60, (5, 8, 9)).astype(np.uint16)
-    write_series(folder, stored, reverse=True)
+    write_series(folder, stored, reverse=True, SeriesInstanceUID=UID)
     return folder
 
 
@@ -51,7 +55,7 @@ def series(tmp_path_factory):
 def tilted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scans") / "head"
     stored = np.random.default_rng(1).normal(1100, 60, (6, 8, 9)).astype(np.uint16)
-    write_series(folder, stored, step=(0.0, 0.7, 2.5))
+    write_series(folder, stored, step=(0.0, 0.7, 2.5), SeriesInstanceUID=UID)
     return folder
 
 
@@ -63,31 +67,33 @@ def only(events):
 def test_all_forms_of_a_dicom_case_say_the_same(series, model, tmp_path):
     forms = ("dicom-seg", "rtstruct", "nifti", "seg.nrrd")
     event = only(predict_cases([series], model, tmp_path, on_cpu(formats=forms)))
-    assert event.outputs == (*("knee_seg.dcm", "knee_rtstruct.dcm", "knee.nii.gz", "knee.labels.txt", "knee.seg.nrrd"),)
+    assert event.outputs == (
+        *(f"{KNEE}_seg.dcm", f"{KNEE}_rtstruct.dcm", f"{KNEE}.nii.gz", f"{KNEE}.labels.txt", f"{KNEE}.seg.nrrd"),
+    )
     expected = Predictor.load(model, device="cpu", arithmetic="float32")(io.read(series)).labels
     assert np.unique(expected.array).size > 1
-    for name in ("knee_seg.dcm", "knee_rtstruct.dcm", "knee.seg.nrrd"):
+    for name in (f"{KNEE}_seg.dcm", f"{KNEE}_rtstruct.dcm", f"{KNEE}.seg.nrrd"):
         back = io.read_labels(tmp_path / name, image=series)
         assert back.geometry.same_as(expected.geometry)
         for label in LABELS:
             np.testing.assert_array_equal(
                 back.labels.mask(back.array, label), expected.labels.mask(expected.array, label)
             )
-    np.testing.assert_array_equal(io.read_labels(tmp_path / "knee.nii.gz").array, expected.array)
-    assert '3   185  102   83        1  1  1    "left kidney"' in (tmp_path / "knee.labels.txt").read_text()
+    np.testing.assert_array_equal(io.read_labels(tmp_path / f"{KNEE}.nii.gz").array, expected.array)
+    assert '3   185  102   83        1  1  1    "left kidney"' in (tmp_path / f"{KNEE}.labels.txt").read_text()
     (record,) = json.loads((tmp_path / "predictions.json").read_text())["cases"]
     assert record["outputs"] == list(event.outputs)
     assert record["options"]["seg_type"] == "binary"
 
 
 def test_a_dicom_case_is_nifti_where_nothing_else_is_asked_for(series, model, tmp_path):
-    assert only(predict_cases([series], model, tmp_path, on_cpu())).outputs == ("knee.nii.gz", "knee.labels.txt")
+    assert only(predict_cases([series], model, tmp_path, on_cpu())).outputs == (f"{KNEE}.nii.gz", f"{KNEE}.labels.txt")
 
 
 def test_a_repeat_has_the_same_uids_and_another_model_others(series, model, tmp_path):
     def uids(model, out):
         only(predict_cases([series], model, out, on_cpu(formats=("dicom-seg", "rtstruct"))))
-        found = [pydicom.dcmread(out / f"knee_{kind}.dcm") for kind in ("seg", "rtstruct")]
+        found = [pydicom.dcmread(out / f"{KNEE}_{kind}.dcm") for kind in ("seg", "rtstruct")]
         return [uid for dataset in found for uid in (dataset.SeriesInstanceUID, dataset.SOPInstanceUID)]
 
     first = uids(model, tmp_path / "first")
@@ -102,11 +108,11 @@ def test_what_a_configuration_declared_of_a_label_is_written(series, tmp_path):
     model = make_model(tmp_path / "model", codes=declared)
     events = list(predict_cases([series], model, tmp_path / "out", on_cpu(formats=("dicom-seg", "rtstruct"))))
     assert not any(isinstance(event, Warned) for event in events)
-    back = io.read_labels(tmp_path / "out" / "knee_seg.dcm", image=series)
+    back = io.read_labels(tmp_path / "out" / f"{KNEE}_seg.dcm", image=series)
     kidney, blob = back.meta.header["codes"]["left kidney"], back.meta.header["codes"]["blob"]
     assert (kidney.kind, kidney.side) == (Code("64033007", "SCT", "Kidney"), SIDES["left"])
     assert (blob.kind, blob.category.value) == (Code("367643001", "SCT", "Cyst"), "49755003")
-    rtstruct = pydicom.dcmread(tmp_path / "out" / "knee_rtstruct.dcm")
+    rtstruct = pydicom.dcmread(tmp_path / "out" / f"{KNEE}_rtstruct.dcm")
     assert rtstruct.ROIContourSequence[1].ROIDisplayColor == [10, 20, 30]
 
 
@@ -146,9 +152,9 @@ def test_a_sheared_grid_is_kept_by_nifti_and_dicom(tilted, model, tmp_path):
     assert isinstance(event, CasePredicted)
     grid = io.read(tilted).geometry
     assert not grid.is_orthogonal
-    expected = io.read_labels(tmp_path / "head.nii.gz")
+    expected = io.read_labels(tmp_path / f"{HEAD}.nii.gz")
     assert expected.geometry.same_as(grid)
-    for name in ("head_seg.dcm", "head_rtstruct.dcm"):
+    for name in (f"{HEAD}_seg.dcm", f"{HEAD}_rtstruct.dcm"):
         back = io.read_labels(tmp_path / name, image=tilted)
         np.testing.assert_array_equal(back.labels.mask(back.array, "blob"), expected.array == LABELS["blob"])
 
@@ -156,7 +162,7 @@ def test_a_sheared_grid_is_kept_by_nifti_and_dicom(tilted, model, tmp_path):
 def test_a_label_map_seg_is_small_and_refused_where_labels_overlap(series, model, tmp_path):
     wishes = on_cpu(formats=("dicom-seg",), seg_type="labelmap")
     only(predict_cases([series], model, tmp_path / "out", wishes))
-    assert pydicom.dcmread(tmp_path / "out" / "knee_seg.dcm").SegmentationType == "LABELMAP"
+    assert pydicom.dcmread(tmp_path / "out" / f"{KNEE}_seg.dcm").SegmentationType == "LABELMAP"
     nested = make_model(tmp_path / "nested", labels={"whole": [3, 5], "core": 5})
     with pytest.raises(UsageError, match="core and whole overlap.*Leave --seg-type out"):
         list(predict_cases([series], nested, tmp_path / "no", wishes))
@@ -179,4 +185,4 @@ def test_a_dcm_file_must_say_which_object_it_is(series, model, tmp_path, forms):
 
 def test_labels_called_after_their_values_need_no_description(series, tmp_path):
     model = make_model(tmp_path / "model", labels={"label 3": 3, "label 5": 5})
-    assert only(predict_cases([series], model, tmp_path / "out", on_cpu())).outputs == ("knee.nii.gz",)
+    assert only(predict_cases([series], model, tmp_path / "out", on_cpu())).outputs == (f"{KNEE}.nii.gz",)

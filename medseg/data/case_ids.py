@@ -1,0 +1,102 @@
+"""What a case is called: by the place of its own files, never by what else lies in the folder or how it was given.
+
+A name comes from the nearest folder that says something: `STS_003/CT/image` is STS_003, as CT and image are in every
+patient's folder. A DICOM series bears a digest of its SeriesInstanceUID behind the name, for a folder may hold several
+and be filled anew every night. Paths are made absolute, links are not followed: names are those that the user sees.
+Nothing that is written in a file becomes a name.
+"""
+
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import pairwise
+from os.path import abspath
+from pathlib import Path
+
+from medseg import io
+from medseg.data.dataset import safe_id
+
+__all__ = ["has_digest", "place_name", "plain_name", "says_nothing", "series_id"]
+
+_WORD = re.compile(
+    r"images?(tr|ts)?|imgs?|scans?|volumes?|dicom(s|dir)?|dcms?|series|stud(y|ies)|files?|raw|data|inputs?|orig(inal)?|"
+    r"source(data)?|anat|visit|session|baseline|followup|ct|mri?|mra|pe?t|nm|us|cta|cbct|dx|spect|t1(w|c|ce|gd|n)?|"
+    r"t2[wf]?|flair|pd|dwi|adc|swi|dti"
+)
+"""Words that are in every patient's folder."""
+
+_NUMBERED = re.compile(r"(series|serie|se|ser|study|stud|st|im|pa|dir|visit|session|ses|timepoint|tp)[0-9]*")
+"""Words that are so with a number, too: SE000001 on a CD, visit_2. Not scan_2 or CT_001: so cases are called."""
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
+_ARCHIVE_STUDY = re.compile(r"[0-9]{2}-[0-9]{2}-[0-9]{4}(-|$)|(19|20)[0-9]{2}[-_]?(0[1-9]|1[0-2])[-_]?[0-3][0-9](-|$)")
+_ARCHIVE_SERIES = re.compile(r"[0-9]+\.[0-9]{6}-")
+"""How TCIA calls the folders of a study (its date before) and of a series (its number before)."""
+
+_DIGEST = re.compile(r"(?<=.)_[0-9][0-9a-f]{7}$")
+
+
+def series_id(home: Path, uid: str) -> str:
+    """The id of a DICOM series.
+
+    Args:
+        home: The folder, the file or the archive (or what is called so inside one) that holds all files of the series.
+        uid: Its SeriesInstanceUID, "" where the files have none.
+    """
+    name = place_name(home)
+    return safe_id(f"{name}_{_digest(uid)}" if uid else name)
+
+
+def has_digest(case_id: str) -> bool:
+    """Whether an id seems to be one of a DICOM series."""
+    return _DIGEST.search(case_id) is not None
+
+
+def plain_name(case_id: str) -> str:
+    """A case's name without the digest of a series, and without the number of a first channel.
+
+    >>> plain_name("STS_003_4f3a2b1c"), plain_name("STS_003"), plain_name("liver_7_0000")
+    ('STS_003', 'STS_003', 'liver_7')
+    """
+    return re.sub(r"(?<=.)_0000$", "", _DIGEST.sub("", case_id))
+
+
+def place_name(place: Path) -> str:
+    """The name of a file (without its suffix) or a folder, or of the nearest folder above it that says something.
+
+    Where none does, it is the nearest one's name; "scan" where there is none at all.
+    """
+    names = [*_names_upward(Path(abspath(place)))]  # noqa: PTH100  resolve() follows links
+    return next((name for name in names if not says_nothing(name)), names[0] if names else "scan")
+
+
+def says_nothing(name: str) -> bool:
+    """Whether a name says only what kind of thing it names, and not whose.
+
+    >>> [says_nothing(name) for name in ("CT", "SE000001", "series 3", "1.2.840.113619.2", "4.000000-Thorax-1")]
+    [True, True, True, True, True]
+    >>> [says_nothing(name) for name in ("STS_003", "0007", "night", "ct_liver")]
+    [False, False, False, False]
+    """
+    if _UID.search(name) or _ARCHIVE_STUDY.match(name) or _ARCHIVE_SERIES.match(name):
+        return True
+    words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
+    known = [bool(_WORD.fullmatch(word) or _NUMBERED.fullmatch(word)) for word in words]
+    numbers = [word.isdecimal() and bool(_NUMBERED.fullmatch(before)) for before, word in pairwise(["", *words])]
+    return any(known) and all(a or b for a, b in zip(known, numbers, strict=True))
+
+
+def _names_upward(place: Path) -> Iterator[str]:
+    """The names of a place and of the folders above it; a file that is just numbered has none."""
+    for each in (place, *place.parents):
+        is_archive = each.suffix.lower() == ".zip" and each.is_file()
+        name = each.stem if is_archive else io.stem(each.name) if each == place else each.name
+        is_number = each == place and name != each.name and re.fullmatch(r"[0-9._-]*", name)
+        if name and not is_number:
+            yield name
+
+
+def _digest(uid: str) -> str:
+    """Eight digits of a digest; the first is a decimal, so that nobody takes it for a channel's name (case_t1)."""
+    digest = sha256(uid.encode()).hexdigest()
+    return f"{int(digest[:8], 16) % 10}{digest[8:15]}"
