@@ -155,7 +155,7 @@ def source_of(label_map: LabelMap, meta: Meta, form: str) -> Source:
     header = images[0].header
     frame_of_reference = text(header, "FrameOfReferenceUID") or new_uid("frame", text(header, "SeriesInstanceUID"))
     source = Source(images, slices, frame_of_reference, label_map.geometry.spacing_mm[2])
-    _check_place(source, label_map, len(frames), form)
+    _check_place(source, label_map, len(frames), form, meta.header.get("rounding_mm", 0.0))
     return source
 
 
@@ -306,8 +306,8 @@ def _shortened(words: str) -> str:
     return unique_names([words])[words]
 
 
-def _check_place(source: Source, label_map: LabelMap, n_slices: int, form: str) -> None:
-    """Refuse a label map that is not on the grid of the images."""
+def _check_place(source: Source, label_map: LabelMap, n_slices: int, form: str, rounding_mm: float) -> None:
+    """Refuse a label map that is not on the grid of the images, whose positions may be rounded."""
     grid = label_map.geometry
     size = tuple(int((numbers(source.header, key) or (0,))[0]) for key in ("Columns", "Rows"))
     if grid.shape != (*size, n_slices):
@@ -321,5 +321,5 @@ def _check_place(source: Source, label_map: LabelMap, n_slices: int, form: str) 
         corner = plane.origin + plane.to_next_column * far[0] + plane.to_next_row * far[1]
         ours = grid.to_world([[0, 0, k], [far[0], far[1], k]]) @ _LPS_RAS
         apart = float(np.linalg.norm(ours - np.array([plane.origin, corner]), axis=1).max())
-        if apart > max(0.01, _OFF_GRID_SHARE * smallest * 2):
+        if apart > max(0.01, _OFF_GRID_SHARE * smallest * 2) + rounding_mm:
             raise InputError(f"The label map lies {apart:.3g} mm off the images that {form} is to lie on.")

@@ -5,7 +5,7 @@ is a whole number of steps; anything else is uneven. What is interpolated is sai
 slice of the grid, the two slices that there are and the share of the second. The module knows no files and no pixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.core.errors import InputError
+from medseg.io.dicom.digits import line_through
 from medseg.io.dicom.words import counted
 from medseg.io.options import ReadOptions
 
-__all__ = ["SAME_PLACE_MM", "SAME_PLACE_SHARE", "Interpolation", "Laid", "lay"]
+__all__ = ["ROUNDING", "SAME_PLACE_MM", "SAME_PLACE_SHARE", "Interpolation", "Laid", "lay"]
 
 SAME_PLACE_MM = 0.01
 SAME_PLACE_SHARE = 0.01
@@ -24,6 +25,12 @@ SAME_PLACE_SHARE = 0.01
 
 _DRIFT_SHARE = 0.05
 """How far, in steps, a slice may lie from its place on the even grid (a slow drift), or a gap from k steps."""
+
+ROUNDING = 1 + 1e-6
+"""Rounded positions lie exactly half a digit off at worst, and arithmetic adds its own: so comparisons allow more."""
+
+_COARSEST_SHARE = 0.2
+"""Digits coarser than this share of a step excuse nothing: 0, 1, 3 lies within a quarter of a step of an even grid."""
 
 _MOST_STEPS = 4
 """Where every other slice and more are missing, the usual distance is up to so many steps."""
@@ -76,25 +83,28 @@ class Laid:
         places: For each kept slice its place on the grid, in steps from the first; whole but for uneven stacks.
         interpolation: How the grid's slices come from the kept ones; None if they are these.
         notes: What was done.
+        is_rounded: Whether the slices are even only within the digits that their positions are written with.
     """
 
     kept: NDArray[np.intp]
     places: NDArray[np.float64]
     interpolation: Interpolation | None = None
     notes: tuple[str, ...] = ()
+    is_rounded: bool = False
 
     @property
     def n_slices(self) -> int:
         return round(float(self.places[-1])) + 1
 
 
-def lay(along: NDArray[np.float64], series: str, options: ReadOptions) -> Laid:
+def lay(along: NDArray[np.float64], series: str, options: ReadOptions, rounding_mm: float = 0.0) -> Laid:
     """Give slices at rising positions their places on an even grid.
 
     Args:
         along: Positions along the normal in mm, two or more.
         series: What the sentences call the series.
         options: `missing` and `uneven` say what to do where the slices are not even.
+        rounding_mm: How far a position may be off by the digits that it is written with.
 
     Raises:
         InputError: Slices are missing or uneven, and nothing was said about it.
@@ -102,12 +112,37 @@ def lay(along: NDArray[np.float64], series: str, options: ReadOptions) -> Laid:
     everyone = np.arange(len(along))
     if _is_even(along, everyone):
         return Laid(everyone, everyone.astype(float))
+    rounding_mm = rounding_mm if rounding_mm <= _COARSEST_SHARE * _step(along) else 0.0
+    if _fits(along, everyone.astype(float), rounding_mm):
+        return Laid(everyone, everyone.astype(float), is_rounded=True)
     gaps = np.diff(along)
     for step in (_step(along), max(gaps.min(), _step(along) / _MOST_STEPS)):
         places = np.concatenate([[0], np.cumsum(np.rint(gaps / step))])
-        if np.diff(places).min() >= 1 and np.diff(places).max() > 1 and _is_on_grid(along, places):
+        if _has_gaps(places) and _is_on_grid(along, places):
             return _missing(along, places, series, options)
+    places = _rounded_places(along, _step(along))
+    if places[-1] < (1 + _MOST_INVENTED) * len(along) and _has_gaps(places) and _fits(along, places, rounding_mm):
+        return replace(_missing(along, places, series, options), is_rounded=True)
     return _uneven(along, series, options)
+
+
+def _has_gaps(places: NDArray[np.float64]) -> bool:
+    gaps = np.diff(places)
+    return bool(gaps.min() >= 1 and gaps.max() > 1)
+
+
+def _fits(along: NDArray[np.float64], places: NDArray[np.float64], rounding_mm: float) -> bool:
+    """Whether positions on an even grid could have been written as these."""
+    return rounding_mm > 0 and line_through(along, places).off <= ROUNDING * rounding_mm
+
+
+def _rounded_places(along: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Places by a step that is estimated from all single steps: one alone is off by two roundings."""
+    gaps = np.diff(along)
+    places = np.concatenate([[0], np.cumsum(np.rint(gaps / step))])
+    single = gaps[np.diff(places) == 1]
+    step = float(single.mean()) if single.size else step
+    return np.concatenate([[0], np.cumsum(np.rint(gaps / step))])
 
 
 def _step(along: NDArray[np.float64]) -> float:
@@ -118,7 +153,7 @@ def _step(along: NDArray[np.float64]) -> float:
 
 def _is_even(along: NDArray[np.float64], places: NDArray[Any]) -> bool:
     step = _step(along)
-    tolerance_mm = max(SAME_PLACE_MM, SAME_PLACE_SHARE * step)
+    tolerance_mm = ROUNDING * max(SAME_PLACE_MM, SAME_PLACE_SHARE * step)
     return bool(np.abs(np.diff(along) - step).max() <= tolerance_mm) and _is_on_grid(along, places)
 
 
@@ -141,10 +176,9 @@ def _missing(along: NDArray[np.float64], places: NDArray[np.float64], series: st
     if options.missing == "largest-run":
         return _largest_run(gaps, lacks)
     if options.missing == "refuse":
-        raise InputError(
-            f"{lacks}; complete the folder, or --read missing=fill interpolates them, "
-            "--read missing=largest-run takes the longest unbroken part."
-        )
+        fill = ["--read missing=fill interpolates them"] if n_missing <= _MOST_INVENTED * len(along) else []
+        run = ["--read missing=largest-run takes the longest unbroken part"] if gaps.min() == 1 else []
+        raise InputError(f"{lacks}; complete the folder{', or ' if fill or run else ''}{', '.join(fill + run)}.")
     if n_missing > _MOST_INVENTED * len(along):
         raise InputError(f"{lacks}, more than the {len(along)} that there are: too many to interpolate.")
     even = np.arange(places[-1] + 1)
@@ -164,12 +198,12 @@ def _largest_run(gaps: NDArray[np.float64], lacks: str) -> Laid:
 def _uneven(along: NDArray[np.float64], series: str, options: ReadOptions) -> Laid:
     gaps = np.diff(along)
     what = f"Series {series} has uneven slice distances ({gaps.min():.3g} to {gaps.max():.3g} mm)"
-    if options.uneven == "refuse":
-        raise InputError(f"{what}; --read uneven=resample puts it on an even grid.")
     length_mm = along[-1] - along[0]
     n_steps = max(1, round(length_mm / float(np.quantile(gaps, _FINE_QUANTILE, method="higher"))))
     if n_steps + 1 > (1 + _MOST_INVENTED) * len(along):
         raise InputError(f"{what}; an even grid would have {n_steps + 1} slices for the {len(along)} that there are.")
+    if options.uneven == "refuse":
+        raise InputError(f"{what}; --read uneven=resample puts it on an even grid.")
     places = (along - along[0]) / length_mm * n_steps
     note = f"{what}; they were interpolated on an even grid of {length_mm / n_steps:.4g} mm."
     return Laid(np.arange(len(along)), places, _between(places, np.arange(n_steps + 1.0)), (note,))

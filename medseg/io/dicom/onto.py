@@ -49,6 +49,8 @@ class Target:
         frame_of_reference: FrameOfReferenceUID of the series, "" if unknown.
         is_part: Whether slices of the series were left out on purpose: then a label may reach beyond it.
         notes: How it was found, and what was noticed on the way.
+        rounding_mm: How far the positions that the images write lie from the grid, where they are rounded: a label that
+            was drawn on the images lies as far off.
     """
 
     grid: Geometry
@@ -58,6 +60,7 @@ class Target:
     frame_of_reference: str = ""
     is_part: bool = False
     notes: tuple[str, ...] = ()
+    rounding_mm: float = 0.0
 
     def normal(self, axis: int) -> NDArray[np.float64]:
         """The unit normal (RAS) of the planes across an array axis, to the left, the back or the head, as in DICOM."""
@@ -112,7 +115,8 @@ def _matched(label: ObjectEntry, images: Sequence[Frame], path: Path, options: R
                 "give the images that it was drawn on."
             )
         notes += (f"The frame of reference differs from that of {name}; the images it refers to are the same.",)
-    return Target(series.grid, name, 2, slices, theirs, options.missing == "largest-run", notes)
+    is_part = options.missing == "largest-run"
+    return Target(series.grid, name, 2, slices, theirs, is_part, notes, series.rounding_mm)
 
 
 def _series_meant(label: ObjectEntry, images: Iterable[Frame]) -> str | None:

@@ -7,7 +7,7 @@ grid: voxels stay where they were taken. What cannot be placed without guessing 
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from pydicom import dcmread
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.io.archive import opened
+from medseg.io.dicom.digits import half_digit, line_through
 from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
-from medseg.io.dicom.gaps import SAME_PLACE_MM, SAME_PLACE_SHARE, Interpolation, Laid, lay
+from medseg.io.dicom.gaps import ROUNDING, SAME_PLACE_MM, SAME_PLACE_SHARE, Interpolation, Laid, lay
 from medseg.io.dicom.group import Stack
 from medseg.io.dicom.select import Volumes, differing, told_apart
 from medseg.io.dicom.words import few, left_aside
@@ -31,11 +32,19 @@ _LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _LATERAL_SHARE = 0.05
 """How far, in pixels, a slice may lie beside the line through the first and the last."""
 
+_COARSEST_LATERAL_SHARE = 0.25
+"""Digits coarser than this share of a pixel excuse no slice that lies beside the line."""
+
 _TILT_DEG = 0.1
 _LARGEST_TILT_DEG = 45.0
 """Above the first a tilt is told (0.1° over 300 mm is 0.5 mm); no gantry tilts as far as the second."""
 
 _ORTHONORMAL = 1e-3
+"""How far direction cosines may be from right angles and from length 1, if more digits are written."""
+
+_FEWEST_DECIMALS_OF_COSINES = 2
+"""Of direction cosines with so many decimals, rounding explains a hundredth; of fewer it would explain anything."""
+
 _FEW = 6
 """How many values a sentence lists."""
 
@@ -49,12 +58,14 @@ class PlacedSeries:
         grid: Where the volume lies; it has other slices than `files` where some are interpolated.
         notes: What was left aside, guessed or done.
         interpolation: How the grid's slices come from `files`; None if they are these.
+        rounding_mm: How far the positions that are written lie from the grid, where only their digits make it even.
     """
 
     files: tuple[Frame, ...]
     grid: Geometry
     notes: tuple[str, ...]
     interpolation: Interpolation | None = None
+    rounding_mm: float = 0.0
 
     @property
     def frames(self) -> tuple[Frame | None, ...]:
@@ -77,6 +88,16 @@ class _Plane:
     def normal(self) -> NDArray[np.float64]:
         return np.cross(self.along_row, self.along_column)
 
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        """The distances of pixels along a row and along a column."""
+        return self.between_columns_mm, self.between_rows_mm
+
+    @property
+    def axes(self) -> NDArray[np.float64]:
+        """The unit vectors along a row, along a column and along the normal, as rows."""
+        return np.stack([self.along_row, self.along_column, self.normal])
+
 
 def place(stack: Stack, options: ReadOptions) -> PlacedSeries:
     """Put the images of a stack in order on one grid.
@@ -92,15 +113,18 @@ def place(stack: Stack, options: ReadOptions) -> PlacedSeries:
     if len(files) == 1:
         step, further = _thickness(files[0], plane)
         return PlacedSeries(tuple(files), _grid(files[0], plane, points[0], step, 1), notes + further)
-    laid = lay(points @ plane.normal, stack.number, options)
+    half = half_digit(files, "ImagePositionPatient")
+    laid = _laid(stack, points, plane, half, options)
     files, points = [files[n] for n in laid.kept], points[laid.kept]
     if len(files) == 1:
         raise InputError(f"Series {stack.number} has no two slices that follow each other; this cannot be a volume.")
-    step, further = _step(stack, points, laid, plane)
-    grid = _grid(files[0], plane, points[0], step, laid.n_slices)
-    further += _about_spread(grid, laid, points, [planes[file] for file in files])
-    further += _about_two(files, abs(float((points[-1] - points[0]) @ plane.normal)))
-    return PlacedSeries(tuple(files), grid, notes + laid.notes + further, laid.interpolation)
+    run = _run(stack, points, laid, plane, half)
+    grid = _grid(files[0], plane, run.origin, run.step, laid.n_slices)
+    apart_mm = _apart_mm(grid, laid, points, [planes[file] for file in files])
+    further = run.notes + _about_spread(grid, apart_mm, 2 * half if run.is_rounded else None)
+    further += _about_two(files, abs(float((points[-1] - points[0]) @ plane.normal)), half)
+    rounding_mm = apart_mm if run.is_rounded else 0.0
+    return PlacedSeries(tuple(files), grid, notes + laid.notes + further, laid.interpolation, rounding_mm)
 
 
 def _required(file: Frame, keyword: str, n: int) -> tuple[float, ...]:
@@ -115,7 +139,8 @@ def _plane(file: Frame, options: ReadOptions) -> _Plane:
     along_row, along_column = cosines[:3], cosines[3:]
     lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
     dot = float(along_row @ along_column)
-    if max(abs(length - 1) for length in lengths) > _ORTHONORMAL or abs(dot) > _ORTHONORMAL:
+    off = max(abs(dot), abs(float(lengths[0]) - 1), abs(float(lengths[1]) - 1))
+    if off > _ORTHONORMAL and off > _rounding_of_cosines(file, cosines):
         raise InputError(
             f"{file.path} has direction cosines that are not at right angles or not of length 1 "
             f"(dot product {dot:.4g}, lengths {lengths[0]:.4g} and {lengths[1]:.4g})."
@@ -123,6 +148,14 @@ def _plane(file: Frame, options: ReadOptions) -> _Plane:
     along_row = along_row / lengths[0]
     along_column = along_column - (along_column @ along_row) * along_row
     return _Plane(along_row, along_column / np.linalg.norm(along_column), *_spacing(file, options))
+
+
+def _rounding_of_cosines(file: Frame, cosines: NDArray[np.float64]) -> float:
+    """How far rounding alone moves lengths from 1 and the dot product from 0, at worst."""
+    half = half_digit([file], "ImageOrientationPatient")
+    if not 0 < half <= 0.5 * 10.0**-_FEWEST_DECIMALS_OF_COSINES:
+        return 0.0
+    return ROUNDING * half * float(np.abs(cosines).sum())
 
 
 def _spacing(file: Frame, options: ReadOptions) -> tuple[float, float]:
@@ -282,51 +315,125 @@ def _thickness(file: Frame, plane: _Plane) -> tuple[NDArray[np.float64], tuple[s
     return plane.normal, ("A single slice without SliceThickness; 1 mm was taken.",)
 
 
-def _step(
-    stack: Stack, points: NDArray[np.float64], laid: Laid, plane: _Plane
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """The vector (LPS mm) from one slice of the grid to the next."""
-    step = (points[-1] - points[0]) / (laid.n_slices - 1)
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """How the slices follow each other: the first one's origin and the vector to the next (LPS mm)."""
+
+    origin: NDArray[np.float64]
+    step: NDArray[np.float64]
+    is_rounded: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def _laid(stack: Stack, points: NDArray[np.float64], plane: _Plane, half: float, options: ReadOptions) -> Laid:
+    """The slices on an even grid; no option is offered for slices that do not lie on one line.
+
+    Args:
+        stack: Whose slices they are.
+        points: Their positions in order (LPS mm).
+        plane: What they have in common.
+        half: Half of the last digit of the positions, in mm.
+        options: How gaps are filled.
+    """
+    along = points @ plane.normal
+    try:
+        return lay(along, stack.number, options, half * float(np.abs(plane.normal).sum()))
+    except InputError:
+        straight = np.arange(len(points))
+        _run(stack, points, Laid(straight, (along - along[0]) / (along[-1] - along[0])), plane, half)
+        raise
+
+
+def _run(stack: Stack, points: NDArray[np.float64], laid: Laid, plane: _Plane, half: float) -> _Run:
+    """How slices on an even grid follow each other: through the first and the last, or within the written digits.
+
+    Raises:
+        InputError: They lie on no straight line, or on one that no gantry gives.
+    """
+    origin, step = points[0], (points[-1] - points[0]) / laid.places[-1]
     beside = points - points[0] - laid.places[:, None] * step
     beside_mm = float(np.linalg.norm(beside - np.outer(beside @ plane.normal, plane.normal), axis=1).max())
-    if beside_mm > _LATERAL_SHARE * min(plane.between_rows_mm, plane.between_columns_mm):
-        raise InputError(
-            f"The slices of series {stack.number} do not lie on one straight line (off by {beside_mm:.3g} mm); "
-            "this cannot be a volume."
-        )
-    tilt_deg = float(np.rad2deg(np.arccos(np.clip(step @ plane.normal / np.linalg.norm(step), -1, 1))))
+    run = _Run(origin, step)
+    is_crooked = beside_mm > _LATERAL_SHARE * min(plane.between_rows_mm, plane.between_columns_mm)
+    if is_crooked or laid.is_rounded or _tilt_deg(step, plane) > _TILT_DEG:
+        within = _within_digits(points, laid, plane, half)
+        if within is None and is_crooked:
+            raise InputError(
+                f"The slices of series {stack.number} do not lie on one straight line (off by {beside_mm:.3g} mm); "
+                "this cannot be a volume."
+            )
+        if within is not None and (is_crooked or laid.is_rounded or _tilt_deg(within.step, plane) <= _TILT_DEG):
+            run = within
+    tilt_deg = _tilt_deg(run.step, plane)
     if tilt_deg > _LARGEST_TILT_DEG:
         raise InputError(
             f"The slices of series {stack.number} are stacked {tilt_deg:.0f}° off their normal, more than any gantry "
             "tilts; this cannot be a volume."
         )
     if tilt_deg > _TILT_DEG:
-        return step, (
-            f"The gantry was tilted by {tilt_deg:.1f}°; the grid is sheared, voxels lie where they were taken.",
-        )
-    return step, ()
+        note = f"The gantry was tilted by {tilt_deg:.1f}°; the grid is sheared, voxels lie where they were taken."
+        return replace(run, notes=(note,))
+    return run
 
 
-def _about_spread(grid: Geometry, laid: Laid, points: NDArray[np.float64], planes: Sequence[_Plane]) -> tuple[str, ...]:
-    """A note where slices say of themselves, though within what is even, other places than the grid gives them.
+def _tilt_deg(step: NDArray[np.float64], plane: _Plane) -> float:
+    """The angle between the way from slice to slice and the normal."""
+    return float(np.rad2deg(np.arccos(np.clip(step @ plane.normal / np.linalg.norm(step), -1, 1))))
 
-    In nearly all real series they agree to a thousandth of that, so a digit may have been changed on the way.
+
+def _within_digits(points: NDArray[np.float64], laid: Laid, plane: _Plane, half: float) -> _Run | None:
+    """An even line that positions rounded to these could have had: upright if one was, None if there is none.
+
+    Each coordinate is off by half a digit at most; what that comes to along a row, a column and the normal is the sum
+    over the coordinates. Uneven slices have no places but their own positions: those are kept along the normal.
     """
+    allowed = ROUNDING * half * np.abs(plane.axes).sum(axis=1)
+    if half == 0 or (allowed[:2] > _COARSEST_LATERAL_SHARE * np.array(plane.pixel_mm)).any():
+        return None
+    offsets, slopes = np.zeros(3), np.zeros(3)
+    for n, values in enumerate((points @ plane.axes.T).T):
+        if n < 2 and np.ptp(values) <= 2 * allowed[n]:
+            offsets[n] = (values.min() + values.max()) / 2
+            continue
+        if n == 2 and not laid.is_rounded:
+            offsets[n], slopes[n] = values[0], (values[-1] - values[0]) / laid.places[-1]
+            continue
+        line = line_through(values, laid.places)
+        if line.off > allowed[n]:
+            return None
+        offsets[n], slopes[n] = line.offset, line.slope
+    return _Run(offsets @ plane.axes, slopes @ plane.axes, is_rounded=True)
+
+
+def _apart_mm(grid: Geometry, laid: Laid, points: NDArray[np.float64], planes: Sequence[_Plane]) -> float:
+    """How far corners of slices, by their own headers, lie from where the grid has them."""
     lps = _LPS_RAS @ grid.affine
     ends = np.array([(i, j) for i in (0, grid.shape[0] - 1) for j in (0, grid.shape[1] - 1)])
     across = np.array([(p.along_row * p.between_columns_mm, p.along_column * p.between_rows_mm) for p in planes])
     own = points[:, None] + np.einsum("cd,ndx->ncx", ends, across)
     given = lps[:3, 3] + ends @ lps[:3, :2].T + laid.places[:, None, None] * lps[:3, 2]
-    apart_mm = float(np.linalg.norm(own - given, axis=-1).max())
+    return float(np.linalg.norm(own - given, axis=-1).max())
+
+
+def _about_spread(grid: Geometry, apart_mm: float, digit_mm: float | None) -> tuple[str, ...]:
+    """A note where slices say of themselves, though within what is even, other places than the grid gives them.
+
+    In nearly all real series they agree to a thousandth of that, so a digit may have been changed on the way.
+    """
+    if digit_mm is not None:
+        return (
+            f"The positions of the slices are rounded to {digit_mm:.1g} mm and even within that; by their headers, "
+            f"slices lie up to {apart_mm:.2g} mm from the grid that was made of them.",
+        )
     # The first and the last slice decide the grid: one of them moved by x leaves half of x, at least, for the others.
     if apart_mm <= grid.tolerance_mm / 2:
         return ()
     return (f"By their headers, slices lie up to {apart_mm:.2g} mm from the grid that was made of them.",)
 
 
-def _about_two(files: Sequence[Frame], gap_mm: float) -> tuple[str, ...]:
+def _about_two(files: Sequence[Frame], gap_mm: float, half: float) -> tuple[str, ...]:
     """A note on the distance of two slices, which no third confirms, where the header has another."""
     said = numbers(files[0].header, "SpacingBetweenSlices") or numbers(files[0].header, "SliceThickness")
-    if len(files) != 2 or said is None or abs(abs(said[0]) - gap_mm) <= SAME_PLACE_SHARE * gap_mm:
+    if len(files) != 2 or said is None or abs(abs(said[0]) - gap_mm) <= SAME_PLACE_SHARE * gap_mm + 2 * half:
         return ()
     return (f"Two slices lie {gap_mm:.4g} mm apart, though their header says {abs(said[0]):g} mm; places count.",)

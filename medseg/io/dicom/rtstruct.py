@@ -213,7 +213,7 @@ def _by_plane(structure: _Structure, target: Target, axis: int, options: ReadOpt
         InputError: A contour lies beyond the slices, between them, or across them.
     """
     step_mm = target.step_mm(axis)
-    tolerance = max(_OFF_PLANE_SHARE, _OFF_PLANE_MM / step_mm)
+    tolerance = max(_OFF_PLANE_SHARE, _OFF_PLANE_MM / step_mm) + target.rounding_mm / step_mm
     planes: dict[int, list[tuple[float, _Contour]]] = defaultdict(list)
     for contour in structure.contours:
         along = contour.points[:, axis]

@@ -199,7 +199,7 @@ def _paint(
     n_rows, n_columns = mask.shape
     corners = np.array([(c, r) for c in (0, n_columns - 1) for r in (0, n_rows - 1)])
     off_mm = np.abs((start - first)[:, None] + (steps - whole) @ corners.T).max(axis=1) * grid.spacing_mm
-    allowed = np.maximum(_ON_GRID_MM, _ON_GRID_SHARE * np.array(grid.spacing_mm))
+    allowed = np.maximum(_ON_GRID_MM, _ON_GRID_SHARE * np.array(grid.spacing_mm)) + target.rounding_mm
     if (off_mm > allowed)[axes].any():
         raise InputError(_other_grid(file, place, target, f"it lies up to {off_mm[axes].max():.3g} mm beside"))
     level = int(first[normal])

@@ -7,6 +7,7 @@ those after the rescale of each slice (HU in CT, SUVbw in PET), int16 where that
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
@@ -32,11 +33,13 @@ def read(path: Path, options: ReadOptions) -> Volume:
     if series.interpolation is not None:
         array = series.interpolation.apply(array)
     first = series.files[0].header
-    header = {
+    header: dict[str, Any] = {
         "modality": text(first, "Modality"),
         "frame_of_reference": text(first, "FrameOfReferenceUID"),
         "frames": series.frames,
     }
+    if series.rounding_mm:
+        header["rounding_mm"] = series.rounding_mm
     return Volume(array[None], series.grid, Meta("dicom", header=header, warnings=series.notes + notes + further))
 
 

@@ -72,7 +72,7 @@ def check_dicom(geometry: Geometry, labels: Labels | None, form: DicomForm, sour
 def _difference(label_map: LabelMap, path: Path, source: Meta) -> str | None:
     """What a file says otherwise than the label map, on the slices that have an image; None if nothing."""
     try:
-        back = _read(path, label_map.geometry)
+        back = _read(path, Target(label_map.geometry, "the image", rounding_mm=source.header.get("rounding_mm", 0.0)))
     except InputError as error:
         return str(error).rstrip(".")
     labels = derived.labels_of(label_map)
@@ -80,7 +80,7 @@ def _difference(label_map: LabelMap, path: Path, source: Meta) -> str | None:
     return difference(label_map.array, labels, back.array, back.labels, unique_names(labels.names), slices)
 
 
-def _read(path: Path, grid: Geometry) -> LabelMap:
+def _read(path: Path, target: Target) -> LabelMap:
     """The label map in a file that has no final name yet: hidden files are none to the door."""
     from medseg.io.dicom.rtstruct import read_rtstruct
     from medseg.io.dicom.seg import read_seg
@@ -89,4 +89,4 @@ def _read(path: Path, grid: Geometry) -> LabelMap:
         header = dcmread(file, stop_before_pixels=True)
         frame = Frame(path, header, pixels_at=file.tell())
     read = read_rtstruct if header.SOPClassUID == RTStructureSetStorage else read_seg
-    return read(frame, Target(grid, "the image"), ReadOptions())
+    return read(frame, target, ReadOptions())
