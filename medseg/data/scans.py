@@ -12,6 +12,8 @@ from pathlib import Path
 from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.dataset import natural_key
+from medseg.data.leftovers import foreign_files
+from medseg.io.foreign import foreign_stem, is_image_format
 from medseg.io.listing import listing
 
 __all__ = ["Scans", "by_channel", "hidden_note", "is_label_folder", "scans_in", "stem_of", "test_folder"]
@@ -33,13 +35,15 @@ TEST_FOLDER = "imagests"
 class Scans:
     """The scans of one folder: `paths` by stem in natural order, and how many dot-files were skipped.
 
-    `twins` are further scans of a stem that is in `paths` (a.nii.gz beside a.nii), if they were asked for.
+    `twins` are further scans of a stem that is in `paths` (a.nii.gz beside a.nii), if they were asked for. `foreign`
+    are files by stem that medseg does not read (or that end otherwise than was asked for), where no scan has the stem.
     """
 
     folder: Path
     paths: Mapping[str, Path]
     n_hidden: int = 0
     twins: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    foreign: Mapping[str, Path] = field(default_factory=dict)
 
 
 def scans_in(folder: Path, ending: str | None = None, keep_twins: bool = False) -> Scans:
@@ -59,12 +63,19 @@ def scans_in(folder: Path, ending: str | None = None, keep_twins: bool = False) 
                 twins[name] = (*twins.get(name, ()), path)
             elif twin is not path:
                 raise InputError(f"{folder} holds both {twin.name} and {path.name}: keep the one that is meant.")
-    return Scans(folder, found, inside.n_hidden, twins)
+    others = {foreign_stem(path): path for path in foreign_files(inside)}
+    if ending:
+        others |= {stem_of(path): path for path in inside.files if io.kind_of(path) and not path.name.endswith(ending)}
+    foreign = {stem: path for stem, path in others.items() if stem not in found}
+    return Scans(folder, found, inside.n_hidden, twins, foreign)
 
 
 def stem_of(path: Path) -> str:
     """The name of a scan: a file's without its suffixes, a folder's whole."""
-    return path.name if path.is_dir() else io.stem(path)
+    if path.is_dir():
+        return path.name
+    stem = io.stem(path)
+    return foreign_stem(path) if stem == path.name and is_image_format(path) else stem
 
 
 def by_channel(stems: Iterable[str], pattern: re.Pattern[str]) -> dict[str, dict[str, str]]:

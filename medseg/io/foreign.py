@@ -10,7 +10,7 @@ from pathlib import Path
 from medseg.io.kinds import READABLE, kind_of
 from medseg.io.listing import kind_of_special
 
-__all__ = ["foreign_suffix", "format_name", "is_sidecar", "remedy", "why_unread"]
+__all__ = ["foreign_stem", "foreign_suffix", "format_name", "is_image_format", "is_sidecar", "remedy", "why_unread"]
 
 _FORMATS: Mapping[str, str] = {
     ".mnc": "MINC",
@@ -105,6 +105,11 @@ _REMEDIES: Mapping[str, str] = {
 }
 """Name → what makes it readable, where that is not NIfTI."""
 
+_CONTAINERS = frozenset(
+    ("VTK", "MRC", "Amira", "NumPy", "HDF5", "HDF", "Zarr", "MATLAB", "Python pickle", "PyTorch", "SVG", "Photoshop")
+)
+"""Formats that hold transforms, features or drawings as often as images."""
+
 _SIDECARS = frozenset(
     (
         *(".json", ".jsonl", ".txt", ".csv", ".tsv", ".md", ".rst", ".xml", ".yaml", ".yml", ".toml", ".ini"),
@@ -141,6 +146,25 @@ def format_name(path: Path | str) -> str | None:
     ('MINC', 'AFNI', None)
     """
     return _FORMATS.get(foreign_suffix(path).lower())
+
+
+def foreign_stem(path: Path | str) -> str:
+    """The name of a file that medseg does not read, without its suffix.
+
+    >>> foreign_stem("c0_flair.mnc"), foreign_stem("t1+orig.BRIK.gz")
+    ('c0_flair', 't1+orig')
+    """
+    return Path(path).name.removesuffix(foreign_suffix(path))
+
+
+def is_image_format(path: Path | str) -> bool:
+    """Whether a file's suffix is that of a format that holds nothing but images (NumPy's may hold anything).
+
+    >>> is_image_format("t1.mnc"), is_image_format("t1.npz"), is_image_format("t1.xyz")
+    (True, False, False)
+    """
+    name = format_name(path)
+    return name is not None and name not in _CONTAINERS and not name.startswith(("an archive", "video"))
 
 
 def is_sidecar(path: Path | str) -> bool:

@@ -20,6 +20,9 @@ from medseg.data.layouts.ambiguity import Candidates, refuse_unclear
 from medseg.data.layouts.channels import channels_of_most
 from medseg.data.layouts.rows import parsed
 from medseg.data.layouts.sources import looks_like_mask
+from medseg.data.layouts.unread import refuse_if_all_unread, unread_channels
+from medseg.data.leftovers import foreign_files
+from medseg.io.foreign import foreign_stem, is_image_format
 from medseg.io.listing import is_folder, is_regular, listing
 
 __all__ = ["open_folder", "recognises"]
@@ -75,12 +78,16 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
     cases, problems = list[Case](), list[BadCase]()
     for each in found:
         chosen = tuple(each.images[name][0] for name in channels if name in each.images)
-        if chosen and len(chosen) == len(channels):
+        unread = _unread(each, channels)
+        if unread:
+            problems.append(unread_channels(each.id, unread, chosen))
+        elif chosen and len(chosen) == len(channels):
             cases.append(Case(each.id, chosen, each.labels[0], each.group))
         else:
             lacking = f"lacks {listed([name for name in channels if name not in each.images])}" if each.images else ""
             reason = lacking or "has no image on the grid of its label map in the same session"
             problems.append(BadCase(each.id, f"Case {each.id} {reason}.", chosen))
+    refuse_if_all_unread(root, len(cases), problems)
     return Dataset(
         root=root,
         layout="bids",
@@ -90,6 +97,19 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         problems=tuple(problems),
         notes=(f"{len(cases)} cases are of {len({case.group for case in cases})} subjects.",),
     )
+
+
+def _unread(found: Candidates, channels: Sequence[str]) -> dict[str, Path]:
+    """Images beside those of a case, and called like them but for the suffix, in formats that medseg does not read."""
+    images = [path for paths in found.images.values() for path in paths]
+    unread: dict[str, Path] = {}
+    for path in images:
+        start = io.stem(path).rpartition("_")[0]
+        for other in foreign_files(listing(path.parent)):
+            before, _, suffix = foreign_stem(other).rpartition("_")
+            if before == start and is_image_format(other) and not looks_like_mask(suffix):
+                unread.setdefault(suffix, other)
+    return {suffix: path for suffix, path in unread.items() if suffix not in found.images or suffix not in channels}
 
 
 def _trees(root: Path) -> list[Path]:

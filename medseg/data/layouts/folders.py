@@ -19,8 +19,11 @@ from medseg.data.layouts.ambiguity import Candidates, refuse_unclear
 from medseg.data.layouts.channels import channels_of_most, names_by_looking
 from medseg.data.layouts.declaration import DECLARATION
 from medseg.data.layouts.sources import is_mask, label_source, without_mask_word
+from medseg.data.layouts.unread import is_unread, refuse_if_all_unread, unread_channels, unread_label
+from medseg.data.leftovers import foreign_files
 from medseg.data.scans import IMAGE_FOLDERS, LABEL_FOLDERS, stem_of
-from medseg.io.listing import is_regular, listing
+from medseg.io.foreign import foreign_stem, is_image_format
+from medseg.io.listing import Listing, is_regular, listing
 
 __all__ = ["open_folder", "recognises"]
 
@@ -73,15 +76,25 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         case_id, images = found.id, {key: paths[0] for key, paths in found.images.items()}
         chosen = images if len(images) == len(channels) == 1 else {c: images[c] for c in channels if c in images}
         surplus |= images.keys() - chosen.keys()
-        if not images:
+        unread = {channel: path for channel, path in chosen.items() if is_unread(path)}
+        readable = [path for path in chosen.values() if not is_unread(path)]
+        label = next(iter(found.labels), None)
+        if unread and label is not None:
+            named = unread if len(channels) > 1 else dict(zip(("",), unread.values(), strict=False))
+            problems.append(unread_channels(case_id, named, readable))
+        elif isinstance(label, Path) and is_unread(label):
+            problems.append(unread_label(case_id, label, readable))
+        elif not images:
             problems.append(BadCase(case_id, f"The label map of {case_id} has no image beside it."))
         elif not found.labels:
-            unlabelled.append(Case(case_id, tuple((chosen or images).values())))
+            paths = tuple(path for path in (chosen or images).values() if not is_unread(path))
+            unlabelled += [Case(case_id, paths)] if paths else []
         elif len(chosen) < len(channels):
             reason = f"Case {case_id} lacks channel {listed(set(channels) - set(chosen))}; it has {listed(images)}."
             problems.append(BadCase(case_id, reason, tuple(images.values())))
         else:
             cases.append(Case(case_id, tuple(chosen.values()), found.labels[0]))
+    refuse_if_all_unread(root, len(cases), problems)
     names = channels if channels != ("",) else names_by_looking([case.images for case in cases], options)
     notes = (f"Files of channels that not every case has were left out: {listed(surplus)}.",) if surplus else ()
     return Dataset(
@@ -104,6 +117,7 @@ def _survey(folder: Path, root: Path, depth: int) -> Iterator[_Found]:
     files = sorted(inside.files, key=lambda path: natural_key(path.name))
     folders = sorted(inside.folders, key=lambda path: natural_key(path.name))
     scans = [path for path in files if io.kind_of(path) not in (None, "dicom")]
+    scans += _foreign_scans(inside, scans) if scans else []
     masks = [path for path in scans if is_mask(path)]
     images = [path for path in scans if path not in masks]
     mask_folders = [path for path in folders if path.name.lower() in LABEL_FOLDERS]
@@ -115,7 +129,8 @@ def _survey(folder: Path, root: Path, depth: int) -> Iterator[_Found]:
         images += [path for each in folders if each not in mask_folders for path in _images_in(each)]
         images += [folder] if any(io.catalogue(p).series for p in files if io.kind_of(p) == "dicom") else []
         if sources:
-            yield _one_case(parts, images, [*masks, *sources])
+            unread = [path for each in mask_folders for path in _foreign_scans(listing(each), [])]
+            yield _one_case(parts, images, unread[:1] or [*masks, *sources])
         else:
             yield from _by_base(parts, images, masks, is_root=folder == root)
     elif images and folder != root:
@@ -123,6 +138,13 @@ def _survey(folder: Path, root: Path, depth: int) -> Iterator[_Found]:
     elif depth < _DEEPEST:
         for each in folders:
             yield from _survey(each, root, depth + 1)
+
+
+def _foreign_scans(inside: Listing, scans: Sequence[Path]) -> list[Path]:
+    """The images of a folder in formats that medseg does not read, one a stem, where no scan has their stem."""
+    known = {stem_of(path) for path in scans}
+    by_stem = {foreign_stem(path): path for path in foreign_files(inside) if is_image_format(path)}
+    return [path for stem, path in by_stem.items() if stem not in known]
 
 
 def _images_in(folder: Path) -> list[Path]:

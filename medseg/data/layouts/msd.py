@@ -14,6 +14,7 @@ from medseg.core.errors import InputError
 from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, safe_id
 from medseg.data.layouts import declaration
 from medseg.data.layouts.channels import names_by_looking
+from medseg.data.layouts.unread import refuse_if_all_unread, unread_channels, unread_label
 from medseg.data.scans import NUMBERED, Scans, by_channel, hidden_note, scans_in, stem_of, test_folder
 
 __all__ = ["open_folder", "recognises"]
@@ -56,6 +57,7 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
             (cases if found.label else unlabelled).append(found)
     if not channels:
         channels = names_by_looking([case.images for case in cases], options)
+    refuse_if_all_unread(root, len(cases), problems)
     n_listed = len(cases) + len(unlabelled) + len(problems)
     unlabelled += [*_unlisted(finder, [*cases, *unlabelled]), *_test_cases(declared, finder)]
     return Dataset(
@@ -95,6 +97,11 @@ class _Finder:
         numbered = by_channel((s for s in scans.paths if s.startswith(f"{stem}_")), NUMBERED).get(stem, {})
         return tuple(scans.paths[numbered[suffix]] for suffix in sorted(numbered))
 
+    def foreign(self, text: str) -> Path | None:
+        """The file of a listed name that is there in a format that medseg does not read."""
+        path = self.root / text.replace("\\", "/")
+        return self.scans(path.parent).foreign.get(io.stem(path))
+
 
 def _training_entries(declared: Mapping[str, Any], root: Path, path: Path) -> Iterator[Mapping[str, Any]]:
     training = declared.get("training")
@@ -119,9 +126,16 @@ def _case(entry: Mapping[str, Any], finder: _Finder) -> Case | BadCase:
     images, label = tuple(image for name in names for image in found[name]), found[label_name]
     case_id = _id(Path(names[0]), len(images), io.stem(Path(label_name)))
     absent = [name for name in names if not found[name]]
+    unread = {name: path for name in absent if (path := finder.foreign(name)) is not None}
+    if unread:
+        channels = unread if len(names) > 1 else dict(zip(("",), unread.values(), strict=False))
+        return unread_channels(case_id, channels, images)
     if absent:
         reason = f"{declaration.DECLARATION} lists the image {' and '.join(absent)}, but there is no such file."
         return BadCase(case_id, reason, images)
+    label_elsewhere = finder.foreign(label_name) if not label else None
+    if label_elsewhere is not None:
+        return unread_label(case_id, label_elsewhere, images)
     if not label:
         finder.notes.append(f"Case {case_id}: the label map {label_name} is listed, but there is no such file.")
     fold = entry.get("fold")

@@ -13,6 +13,7 @@ from medseg.data.dataset import Dataset, listed
 from medseg.data.layouts import declaration
 from medseg.data.layouts.channels import numbered_names
 from medseg.data.layouts.pairing import Channels, pair
+from medseg.data.layouts.unread import refuse_if_all_unread
 from medseg.data.scans import NUMBERED, Scans, by_channel, hidden_note, scans_in, test_folder
 
 __all__ = ["open_folder", "recognises"]
@@ -60,7 +61,9 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:  # noqa: ARG001
         channels = numbered_names(max(map(len, by_case.values()), default=1))
         notes.append(f"{declaration.DECLARATION} names no channels; the files have {len(channels)}.")
     suffixes = [f"{number:04d}" for number in range(len(channels))]
-    paired, kept_for_test = pair(by_case, label_of, suffixes), pair(numbered_files(tests), {}, suffixes)
+    paired = pair(by_case, label_of, suffixes, numbered_files(images, images.foreign))
+    kept_for_test = pair(numbered_files(tests), {}, suffixes)
+    refuse_if_all_unread(root, len(paired.cases), paired.problems)
     stated = declared.get("numTraining")
     if isinstance(stated, int) and stated != len(paired.cases):
         notes.append(f"{declaration.DECLARATION} says numTraining {stated}; {len(paired.cases)} cases are complete.")
@@ -77,10 +80,11 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:  # noqa: ARG001
     )
 
 
-def numbered_files(scans: Scans) -> dict[str, dict[str, Path]]:
-    """Case → {"0000": its file, …} for the scans with a channel number."""
-    found = by_channel(scans.paths, NUMBERED)
-    return {base: {channel: scans.paths[stem] for channel, stem in stems.items()} for base, stems in found.items()}
+def numbered_files(scans: Scans, paths: Mapping[str, Path] | None = None) -> dict[str, dict[str, Path]]:
+    """Case → {"0000": its file, …} for the scans (or for `paths` by stem) with a channel number."""
+    paths = scans.paths if paths is None else paths
+    found = by_channel(paths, NUMBERED)
+    return {base: {channel: paths[stem] for channel, stem in stems.items()} for base, stems in found.items()}
 
 
 def _listed(entries: object, root: Path, path: Path) -> tuple[dict[str, Channels], dict[str, Path]]:

@@ -15,8 +15,9 @@ from medseg.core.errors import InputError
 from medseg.data.dataset import Case, Dataset, LabelSource, natural_key, safe_id
 from medseg.data.layouts.ambiguity import Candidates, refuse, refuse_unclear
 from medseg.data.layouts.channels import names_by_looking, numbered_names
-from medseg.data.layouts.pairing import Channels, pair
+from medseg.data.layouts.pairing import Channels, Pairing, pair
 from medseg.data.layouts.sources import label_source
+from medseg.data.layouts.unread import refuse_if_all_unread, unread_label
 from medseg.data.scans import (
     IMAGE_FOLDERS,
     LABEL_FOLDERS,
@@ -59,7 +60,9 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
     _refuse_two_folders(root, image_folders, label_folders)
     by_case, suffixes = _by_case(root, images, label_of)
     _refuse_twins(root, images, by_case, label_of, suffixes)
-    paired = pair(by_case, {name: sources[0] for name, sources in label_of.items()}, suffixes)
+    paired = pair(by_case, {name: sources[0] for name, sources in label_of.items()}, suffixes, _foreign(images))
+    _add_unread_labels(paired, labels)
+    refuse_if_all_unread(root, len(paired.cases), paired.problems)
     if suffixes == [""]:
         channels = names_by_looking([case.images for case in (*paired.cases, *paired.unlabelled)], options)
     elif all(suffix.isdecimal() for suffix in suffixes):
@@ -117,15 +120,36 @@ def _label_maps(labels: Scans, images: Scans) -> dict[str, list[LabelSource]]:
     return found
 
 
+def _foreign(images: Scans) -> dict[str, dict[str, Path]]:
+    """The files that medseg does not read by case and channel suffix, in each way that names can be understood."""
+    found: dict[str, dict[str, Path]] = {stem: {"": path} for stem, path in images.foreign.items()}
+    for pattern in (NAMED, NUMBERED):
+        for name, stems in by_channel(images.foreign, pattern).items():
+            found.setdefault(name, {}).update({suffix: images.foreign[stem] for suffix, stem in stems.items()})
+    return found
+
+
+def _add_unread_labels(paired: Pairing, labels: Scans) -> None:
+    """Images whose label map is there in another format are bad cases, not images without a label map."""
+    foreign = {_LABEL_SUFFIX.sub("", stem): path for stem, path in labels.foreign.items()} | dict(labels.foreign)
+    unread = {case.id: (case, foreign[case.id]) for case in paired.unlabelled if case.id in foreign}
+    paired.unlabelled = [case for case in paired.unlabelled if case.id not in unread]
+    paired.problems += [unread_label(name, path, case.images) for name, (case, path) in unread.items()]
+
+
 def _by_case(
     root: Path, images: Scans, label_of: Mapping[str, Sequence[LabelSource]]
 ) -> tuple[dict[str, Channels], list[str]]:
     """The files of each case by channel suffix, and the suffixes in channel order."""
     plain = [name for name in label_of if name in images.paths]
-    numbered, named = by_channel(images.paths, NUMBERED), by_channel(images.paths, NAMED)
+    every = {**images.foreign, **images.paths}
+    numbered, named = by_channel(every, NUMBERED), by_channel(every, NAMED)
     way, found = max((("_0000", numbered), ("-t1", named)), key=lambda pair: len(pair[1].keys() & label_of.keys()))
-    with_suffix = [name for name in label_of if name in found and name not in images.paths]
-    by_case = {name: {suffix: images.paths[stem] for suffix, stem in found[name].items()} for name in found}
+    by_case = {
+        name: {suffix: images.paths[stem] for suffix, stem in found[name].items() if stem in images.paths}
+        for name in found
+    }
+    with_suffix = [name for name in label_of if by_case.get(name) and name not in images.paths]
     if plain and with_suffix:
         files = {**by_case, **{name: {"": images.paths[name]} for name in plain}}
         candidates = _candidates(files, label_of)
@@ -143,7 +167,7 @@ def _by_case(
     carried = Counter(suffix for name in with_suffix for suffix in found[name])
     # One odd file (case_old) must not make every other case incomplete.
     suffixes = sorted((s for s, n in carried.items() if 2 * n > len(with_suffix)), key=natural_key)
-    n_without_surplus = sum(set(by_case[name]) <= set(suffixes) for name in with_suffix)
+    n_without_surplus = sum(set(found[name]) <= set(suffixes) for name in with_suffix)
     if not suffixes or (2 * n_without_surplus < len(with_suffix)):
         refuse_unclear(root, _candidates({name: by_case[name] for name in with_suffix}, label_of), None)
     return {name: files for name, files in by_case.items() if name in label_of or set(files) & set(suffixes)}, suffixes

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.data.dataset import BadCase, Case, LabelSource, listed, natural_key, safe_id
+from medseg.data.layouts.unread import unread_channels
 
 __all__ = ["Pairing", "pair"]
 
@@ -22,15 +23,26 @@ class Pairing:
     notes: list[str] = field(default_factory=list)
 
 
-def pair(images: Mapping[str, Channels], labels: Mapping[str, LabelSource], suffixes: Sequence[str]) -> Pairing:
-    """Pair the channels of each case, in the order of `suffixes`, with its label map."""
+def pair(
+    images: Mapping[str, Channels],
+    labels: Mapping[str, LabelSource],
+    suffixes: Sequence[str],
+    foreign: Mapping[str, Channels] | None = None,
+) -> Pairing:
+    """Pair the channels of each case, in the order of `suffixes`, with its label map.
+
+    `foreign` are files of channels that medseg does not read: a case that lacks one of them cannot be used.
+    """
     result = Pairing()
     incomplete: list[str] = []
     for name in sorted({*images, *labels}, key=natural_key):
         files, label, case_id = images.get(name, {}), labels.get(name), safe_id(name)
         absent = [suffix for suffix in suffixes if suffix not in files]
         paths = tuple(files[suffix] for suffix in suffixes if suffix in files)
-        if label is None:
+        unread = {s: path for s, path in (foreign or {}).get(name, {}).items() if s in absent}
+        if unread and label is not None:
+            result.problems.append(unread_channels(case_id, unread, paths))
+        elif label is None:
             result.unlabelled.append(Case(case_id, paths or tuple(files.values())))
             incomplete += [name] if absent else []
         elif not absent:
