@@ -55,8 +55,11 @@ class AmbiguousError(InputError):
     """
 
     def __init__(self, message: str, table: str) -> None:
-        super().__init__(message)
+        super().__init__(message, table)  # all arguments, or it could not be sent between processes
         self.table = table
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class OrphanError(InputError):

@@ -5,13 +5,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.core.errors import InputError
+from medseg.core.frozen import FrozenMapping
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 
@@ -36,9 +36,9 @@ class Meta:
 
     kind: str = "memory"
     placed: bool = True
-    header: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    header: Mapping[str, Any] = field(default_factory=FrozenMapping)
     warnings: tuple[str, ...] = ()
-    own_grids: Mapping[int, Geometry] = field(default_factory=lambda: MappingProxyType({}))
+    own_grids: Mapping[int, Geometry] = field(default_factory=FrozenMapping)
 
 
 @dataclass(frozen=True, eq=False)

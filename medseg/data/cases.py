@@ -8,7 +8,6 @@ a mask of each structure) are understood by names: their numbers mean nothing in
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from medseg import io
 from medseg.core.errors import InputError
+from medseg.core.frozen import FrozenMapping
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded, translated
 from medseg.core.volume import LabelMap, Volume
@@ -56,7 +56,7 @@ def read_image(case: Case, options: io.ReadOptions, channels: Sequence[str] = ()
         warnings += (*other.meta.warnings, *notes)
         if own_grid is not None:
             own_grids[number] = own_grid
-    meta = replace(first.meta, warnings=tuple(dict.fromkeys(warnings)), own_grids=MappingProxyType(own_grids))
+    meta = replace(first.meta, warnings=tuple(dict.fromkeys(warnings)), own_grids=FrozenMapping(own_grids))
     return Volume(_stacked(arrays), first.geometry, meta)
 
 

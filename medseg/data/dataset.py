@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from medseg.core.errors import InputError
+from medseg.core.frozen import FrozenMapping
 from medseg.core.labels import Labels
 from medseg.io.names import LONGEST_ID, file_key, fits_a_file
 
@@ -69,8 +69,8 @@ class Case:
     group: str = ""
     fold: int | None = None
     stacked: bool = False
-    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    read: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    attributes: Mapping[str, str] = field(default_factory=FrozenMapping)
+    read: Mapping[str, str] = field(default_factory=FrozenMapping)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", self.group or self.id)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import isfinite
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from medseg.core.errors import UsageError
+from medseg.core.frozen import FrozenMapping
 from medseg.core.labels import Labels
 from medseg.evaluate.catalogue import DEFAULT_METRICS, LESIONS, Metric, chosen, metric_of, of_boundary
 from medseg.evaluate.readers import ConsensusName
@@ -46,7 +46,7 @@ class EvaluateOptions:
     metrics: tuple[str, ...] = DEFAULT_METRICS
     labels: tuple[str, ...] = ()
     tolerance_mm: float = 1.0
-    tolerances_mm: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    tolerances_mm: Mapping[str, float] = field(default_factory=FrozenMapping)
     boundary: BoundaryName = "faces"
     hd95_definition: Literal["max", "pooled"] = "max"
     lesions: bool = False

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import BinaryIO, Literal
 
 from medseg.core.errors import InputError
+from medseg.core.frozen import FrozenMapping
 
 __all__ = ["Packing", "TextHeader", "read_text_header"]
 
@@ -89,7 +89,7 @@ class TextHeader:
     packing: Packing
     lines_skipped: int = 0
     bytes_skipped: int = 0
-    texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    texts: Mapping[str, str] = field(default_factory=FrozenMapping)
 
     @property
     def is_meta_image(self) -> bool:

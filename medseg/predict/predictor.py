@@ -15,7 +15,6 @@ from functools import reduce
 from itertools import combinations, product
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medseg.core.errors import InputError, MachineError, UsageError
+from medseg.core.frozen import FrozenMapping
 from medseg.core.shear import Straightening
 from medseg.core.volume import LabelMap, Volume
 from medseg.model import load_model
@@ -183,7 +183,7 @@ class Predictor:
         label_map = LabelMap(labels.from_classes(classes), volume.geometry, labels, volume.meta)
         return Prediction(
             label_map,
-            MappingProxyType(label_map.volumes_ml() if volume.meta.placed else {}),
+            FrozenMapping(label_map.volumes_ml() if volume.meta.placed else {}),
             time.perf_counter() - start,
             (*volume.meta.warnings, *_place_warnings(volume, self.plan)),
         )

@@ -62,9 +62,12 @@ class DecodeError(Exception):
     """No pixels came back; `reason` says why."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(detail or reason)
+        super().__init__(reason, detail)
         self.reason: Reason = reason
         self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail or self.reason
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,11 @@ class CutOff(Exception):  # noqa: N818  a fact, named as the sentence names it
     """Fewer bytes than the header promises; the text completes "the file is cut off: …"."""
 
     def __init__(self, found: int, expected: int, what: str = "bytes of pixels") -> None:
-        super().__init__(f"{found} {what}, {expected} expected")
+        super().__init__(found, expected, what)
+
+    def __str__(self) -> str:
+        found, expected, what = self.args
+        return f"{found} {what}, {expected} expected"
 
 
 class Misplaced(Exception):  # noqa: N818

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 
 from medseg.core.errors import InputError
+from medseg.core.frozen import FrozenMapping
 from medseg.core.geometry import Geometry
 from medseg.io.archive import archive_of, first_bytes, is_archive, members, opened
 from medseg.io.dicom.entries import ObjectEntry
@@ -56,7 +56,7 @@ class Target:
     grid: Geometry
     name: str
     slice_axis: int | None = None
-    slices: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    slices: Mapping[str, int] = field(default_factory=FrozenMapping)
     frame_of_reference: str = ""
     is_part: bool = False
     notes: tuple[str, ...] = ()
