@@ -15,8 +15,7 @@ from pathlib import Path, PurePosixPath
 
 __all__ = ["allowed_bytes", "free_bytes", "in_words"]
 
-_MIB = 2**20
-_UNITS = ((2**40, "TiB"), (2**30, "GiB"), (_MIB, "MiB"))
+_UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 _RECLAIMABLE = {"inactive_file", "active_file", "total_inactive_file", "total_active_file"}
 """Lines of a group's memory.stat that count what was read from files: the system drops it when memory is short.
@@ -49,14 +48,12 @@ def free_bytes(root: Path = Path("/")) -> int | None:
 
 
 def in_words(n_bytes: float) -> str:
-    """An amount of memory with two or three digits, never a bare zero.
+    """An amount of memory in the unit that gives it three digits: never a bare zero.
 
     >>> in_words(8 * 2**40), in_words(23.42 * 2**30), in_words(2**30), in_words(300 * 2**20), in_words(3)
-    ('8 TiB', '23.4 GiB', '1 GiB', '300 MiB', 'less than 1 MiB')
+    ('8 TiB', '23.4 GiB', '1 GiB', '300 MiB', '3 bytes')
     """
-    if n_bytes < _MIB:
-        return "less than 1 MiB"
-    size, unit = next((size, unit) for size, unit in _UNITS if n_bytes >= size)
+    size, unit = next(((size, unit) for size, unit in _UNITS if n_bytes >= size), (1, "bytes"))
     amount = n_bytes / size
     return f"{amount:,.0f} {unit}" if amount >= 100 else f"{amount:.3g} {unit}"
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from medseg.core.errors import InputError, MachineError, UsageError
 from medseg.core.frozen import FrozenMapping
+from medseg.core.memory import allowed_bytes, in_words
 from medseg.core.shear import Straightening
 from medseg.core.volume import LabelMap, Volume
 from medseg.model import load_model
@@ -32,7 +33,7 @@ from medseg.predict.arithmetic import Arithmetic, Dtype, candidates, fastest
 from medseg.predict.blend import blended_slabs, cropped, decide, gathered, slab_axis, slab_bytes
 from medseg.predict.device import resolve_device
 from medseg.predict.windows import pad_to, tiles, window_box
-from medseg.transforms.preprocess import Prepared, preprocess
+from medseg.transforms.preprocess import PlanGrid, Prepared, plan_grid, preprocess, preprocess_bytes
 
 __all__ = ["Network", "Prediction", "Predictor"]
 
@@ -49,8 +50,6 @@ _BATCH_VOXELS = {"cpu": 2**18, "cuda": 2**22}
 """Voxels of windows that run at once: beyond it a larger batch was not faster."""
 
 _LARGEST_BATCH = {"cpu": 4, "cuda": 16}
-
-_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ class Predictor:
             device: Where networks run: "auto", "cpu", "cuda", "cuda:1", "mps".
             overlap: Least share of a window that neighbours have in common; the plan's by default.
             mirror: Also average over the views mirrored along the axes that training mirrored: 2ⁿ times the work.
-            max_memory: Bytes that blending may hold at a time, besides the volume itself; no bound by default.
+            max_memory: Bytes that resampling and blending may each hold at a time, besides the volume itself; what is
+                free on the machine by default, and never more.
             arithmetic: How networks compute: a type, an `Arithmetic` that was chosen before, or "auto": the first
                 volume that is worth it is timed on real windows, and the choice stays. Untimed it is float32.
 
@@ -176,7 +176,29 @@ class Predictor:
                 f"The image has {_counted(volume.n_channels)}, but the model needs {_counted(len(channels))} "
                 f"({', '.join(channels)}). Give it the images that it was trained on."
             )
+        self._refuse_too_large(plan_grid(volume.geometry, self.plan.preprocessing))
         return preprocess(volume, self.plan.preprocessing)
+
+    def _refuse_too_large(self, grid: PlanGrid) -> None:
+        """Refuse a volume whose resampling would take more memory than there is, before any of it is taken.
+
+        Raises:
+            MachineError: With both spacings: most often one of them is wrong.
+        """
+        needed, limit = preprocess_bytes(grid, len(self.plan.channels)), allowed_bytes(self._max_memory)
+        if limit is not None and needed > limit:
+            own = grid.canonical.spacing_mm
+            planned = [mm or n for mm, n in zip(self.plan.preprocessing.spacing_mm, own, strict=True)]
+            raise MachineError(
+                f"The image has {_sides(grid.canonical.shape)} voxels of {_mm(own)}, and the "
+                f"model works at {_mm(planned)}: there it has {_sides(grid.grid.shape)} voxels, which "
+                f"take {in_words(needed)} of memory, but only {in_words(limit)} are {self._kind_of(limit)}. "
+                "Check the spacing of the image; if it is right, crop or coarsen the image"
+                f"{', or allow more (--max-memory)' if limit == self._max_memory else ''}."
+            )
+
+    def _kind_of(self, limit: int) -> str:
+        return "allowed" if limit == self._max_memory else "free"
 
     def _concluded(self, volume: Volume, classes: Classes, start: float) -> Prediction:
         labels = self.plan.label_names
@@ -279,10 +301,11 @@ class Predictor:
     def _store(self, shape: Sequence[int], new_shape: Sequence[int], axis: int) -> torch.device:
         """Where slabs of a volume of `shape` are kept: on the device if they take at most half of what is free."""
         needed = slab_bytes(shape, self._box, self.plan.network.n_classes, new_shape, axis)
-        if self._max_memory is not None and needed > self._max_memory:
+        limit = self._max_memory if self.device.type == "cuda" else allowed_bytes(self._max_memory)
+        if limit is not None and needed > limit:
             raise MachineError(
-                f"Blending a volume of {' × '.join(map(str, shape))} voxels in {self.plan.network.n_classes} classes "
-                f"takes {needed / _MIB:,.1f} MiB, but only {self._max_memory / _MIB:,.1f} MiB are allowed. "
+                f"Blending a volume of {_sides(shape)} voxels in {self.plan.network.n_classes} classes "
+                f"takes {in_words(needed)}, but only {in_words(limit)} are {self._kind_of(limit)}. "
                 "Allow more memory, or crop the image."
             )
         if self.device.type == "cuda" and needed > torch.cuda.mem_get_info(self.device)[0] / 2:
@@ -316,6 +339,14 @@ def _place_warnings(volume: Volume, plan: Plan) -> tuple[str, ...]:
     )
 
 
+def _sides(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def _mm(spacing_mm: Sequence[float]) -> str:
+    return " × ".join(f"{mm:.3g}" for mm in spacing_mm) + " mm"
+
+
 def _counted(n: int) -> str:
     return f"{n} channel" if n == 1 else f"{n} channels"
 
@@ -330,6 +361,6 @@ def _enough_memory(shape: Sequence[int]) -> Iterator[None]:
         if not told:
             raise
         raise MachineError(
-            f"The memory does not suffice for a volume of {' × '.join(map(str, shape))} voxels on the plan grid. "
+            f"The memory does not suffice for a volume of {_sides(shape)} voxels on the plan grid. "
             "Close other programs, try --device cpu if a graphics card was too small, or crop the image."
         ) from error

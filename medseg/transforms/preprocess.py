@@ -8,6 +8,7 @@ names of labels, no network. Pictures without a place in space are volumes of on
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,15 @@ from medseg.transforms.intensity import normalise
 from medseg.transforms.preprocessing import ChannelNormalisation, Preprocessing
 from medseg.transforms.shear import straighten_classes, straighten_image
 
-__all__ = ["PlanGrid", "Prepared", "plan_grid", "preprocess", "preprocess_labels"]
+__all__ = ["PlanGrid", "Prepared", "plan_grid", "preprocess", "preprocess_bytes", "preprocess_labels"]
+
+_PASS_ARRAYS = 4
+"""Arrays of one channel that a pass of `resample_image` holds beside its result (measured: 3 to 4)."""
+
+_STATISTICS_BYTES = 16
+"""For each voxel whose statistics are taken at a time (`transforms.intensity`): doubles and marks."""
+
+_STATISTICS_VOXELS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,19 @@ def plan_grid(native: Geometry, how: Preprocessing) -> PlanGrid:
     upright = canonical if way is None else way.grid
     spacing_mm = [own if new is None else new for own, new in zip(upright.spacing_mm, how.spacing_mm, strict=True)]
     return PlanGrid(native, reorientation, canonical, way, upright.resampled(spacing_mm))
+
+
+def preprocess_bytes(grid: PlanGrid, n_channels: int) -> int:
+    """The most memory that `preprocess` takes beside the volume itself, in bytes; known from the header alone.
+
+    A wrong spacing makes it enormous: 32 voxels of 40 mm a side are 1280 of 1 mm.
+    """
+    native, new = prod(grid.native.shape), prod(grid.grid.shape)
+    upright = native if grid.straightening is None else prod(grid.straightening.grid.shape)
+    images = n_channels * (native + new + (0 if grid.straightening is None else upright))
+    source = grid.canonical if grid.straightening is None else grid.straightening.grid
+    passes = _PASS_ARRAYS * max(upright, new) if source.shape != grid.grid.shape or upright != native else 0
+    return 4 * images + max(4 * passes, _STATISTICS_BYTES * min(native, _STATISTICS_VOXELS))
 
 
 def preprocess(volume: Volume, how: Preprocessing) -> Prepared:

@@ -153,4 +153,5 @@ def test_the_smaller_of_the_users_limit_and_what_is_free_is_allowed(machine):
 def test_no_amount_is_a_bare_zero():
     assert in_words(0.01 * GIB) == "10.2 MiB"
     assert in_words(1023.9 * 2**20) == "1,024 MiB"
-    assert in_words(10) == "less than 1 MiB"
+    assert in_words(200_000) == "195 KiB"
+    assert in_words(1000) == "1,000 bytes"

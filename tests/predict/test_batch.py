@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 
 import nibabel as nib
@@ -11,6 +12,7 @@ from medseg import io
 from medseg.core.errors import InputError, MachineError, ModelError, UsageError
 from medseg.core.events import CaseFailed, CasePredicted, Finished, Warned
 from medseg.core.geometry import Geometry
+from medseg.core.volume import Volume
 from medseg.model import ModelInfo, save_model
 from medseg.nn.networks import build
 from medseg.predict import PredictOptions, Predictor, predict_cases
@@ -315,7 +317,33 @@ def test_a_full_disk_ends_the_batch_and_leaves_no_half_file(large_scan, model, t
 def test_a_case_too_large_for_the_memory_allowed_fails_alone(scans, model, tmp_path):
     (event, *_) = predict_cases([scans], model, tmp_path / "out", on_cpu(max_memory=1000))
     assert isinstance(event, CaseFailed)
-    assert "MiB are allowed" in event.reason
+    assert "1,000 bytes are allowed" in event.reason
+
+
+@pytest.mark.parametrize("spacing_mm", [(40.0, 40.0, 40.0), (100.0, 100.0, 100.0), (1.0, 99.0, 99.0)], ids=str)
+def test_a_scan_of_enormous_voxels_fails_by_name_before_it_is_resampled_and_the_others_go_on(
+    spacing_mm, scans, model, tmp_path
+):
+    """32 voxels of 40 mm are 1280 of 1 mm: 8 GiB an array. No memory is taken, so the test needs no limit."""
+    model = make_model(tmp_path / "fine", spacing_mm=(0.3, 1.0, 1.0))
+    grid = Geometry.from_spacing((32, 32, 32), spacing_mm)
+    io.write(Volume(np.zeros((1, 32, 32, 32), np.uint8), grid), scans / "b_coarse.nii.gz")
+    *events, end = predict_cases([scans], model, tmp_path / "out", on_cpu(max_memory=2**31))
+    (failed,) = [event for event in events if isinstance(event, CaseFailed)]
+    assert failed.case == "b_coarse"
+    assert failed.reason.startswith("The image has 32 × 32 × 32 voxels of ")
+    assert "and the model works at 0.3 × 1 × 1 mm: there it has " in failed.reason
+    assert "but only 2 GiB are allowed. Check the spacing of the image" in failed.reason
+    assert end.summary["failed"] == 1
+    assert end.summary["predicted"] == len(events) - 1 > 0
+
+
+def test_without_a_limit_what_is_free_on_the_machine_is_the_limit(model, tmp_path):
+    model = make_model(tmp_path / "fine", spacing_mm=(1.0, 1.0, 1.0))
+    grid = Geometry.from_spacing((32, 32, 32), (100.0, 100.0, 100.0))
+    io.write(Volume(np.zeros((1, 32, 32, 32), np.uint8), grid), tmp_path / "a.nii.gz")
+    (event, _) = predict_cases([tmp_path / "a.nii.gz"], model, tmp_path / "out", CPU)
+    assert re.search(r"which take [\d,.]+ GiB of memory, but only [\d.]+ GiB are free\.", event.reason)
 
 
 def test_a_real_hippocampus_is_segmented_in_its_place(shared_data, tmp_path):

@@ -1,5 +1,7 @@
 """Preprocessing whole volumes: any orientation, anisotropy and channel count comes to one plan grid."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from medseg.core.volume import Meta, Volume
 from medseg.io import read, read_labels
 from medseg.transforms import plan_grid, preprocess, preprocess_labels
 from medseg.transforms.intensity import normalise
+from medseg.transforms.preprocess import preprocess_bytes
 from medseg.transforms.preprocessing import ChannelNormalisation, Preprocessing
 from tests.strategies import ORIENTATIONS, geometries, label_maps
 
@@ -180,3 +183,36 @@ def test_a_real_hippocampus_keeps_its_volume_on_a_finer_grid(shared_data):
     # The structure is seen at the same place: its mean intensity hardly moves.
     native = normalise(volume.array, planned.normalisation)[0][label_map.array > 0].mean()
     assert abs(prepared.array[0][classes > 0].mean() - native) < 0.05
+
+
+def leaning(grid, by):
+    affine = grid.affine.copy()
+    affine[1, 2] += by * grid.spacing_mm[2]
+    return Geometry(grid.shape, affine)
+
+
+MIDDLING = Geometry.from_spacing((60, 60, 60), (2, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("native", "spacing_mm", "n_channels"),
+    [
+        (MIDDLING, (2.0, 2.0, 2.0), 1),
+        (MIDDLING, (1.0, 1.0, 1.0), 1),
+        (MIDDLING, (1.0, 1.0, 1.0), 3),
+        (MIDDLING, (8.0, 8.0, 8.0), 2),
+        (Geometry.from_spacing((20, 20, 20), (8, 8, 8)), (1.0, 1.0, 1.0), 1),
+        (Geometry.from_spacing((200, 200, 6), (1, 1, 5)), (1.0, 1.0, 1.0), 1),
+        (leaning(MIDDLING, 0.3), (1.0, 1.0, 1.0), 1),
+    ],
+)
+def test_the_memory_that_preprocessing_takes_is_known_from_the_header(native, spacing_mm, n_channels):
+    """Within a fifth below what numpy asks for at most, and never twice as much."""
+    planned = how(spacing_mm, (ZSCORE,) * n_channels)
+    volume = Volume(noise((n_channels, *native.shape)), native)
+    preprocess(volume, planned)  # what is imported on the way is not counted
+    tracemalloc.start()
+    preprocess(volume, planned)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.8 * most <= preprocess_bytes(plan_grid(native, planned), n_channels) <= 2 * most
