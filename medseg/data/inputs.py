@@ -150,7 +150,7 @@ def _add_dicom(path: Path, channels: int | None, options: io.ReadOptions, found:
     """
     every = catalogued(path, options).series
     chosen = in_question(every, options)
-    aside = [s for s in chosen if s.problem is not None and s.n_images < _FEWEST_OF_A_VOLUME]
+    aside = [s for s in chosen if s.problem is not None and (s.is_scout or s.n_images < _FEWEST_OF_A_VOLUME)]
     kept = [entry for entry in chosen if entry not in aside]
     if len(chosen) == 1 or not kept:
         name = series_cases(chosen, every, path)[0].id if len(chosen) == 1 else safe_id(place_name(path))

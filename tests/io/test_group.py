@@ -93,3 +93,82 @@ def test_files_that_name_no_series_belong_together_by_folder(tmp_path):
     with pytest.raises(InputError, match=r"2 different stacks \(they differ in their folders\)"):
         io.read(tmp_path / "s")
     assert io.read(tmp_path / "s" / "b").geometry.shape == (4, 3, 5)
+
+
+PLANES = {"axial": (1, 0, 0, 0, 1, 0), "coronal": (1, 0, 0, 0, 0, -1), "sagittal": (0, 1, 0, 0, 0, -1)}
+
+
+def write_survey(folder, counts, *, step_mm=25.0, thickness=15, planes=tuple(PLANES), **more):
+    """Images in several planes as one series; one number in `counts` for each plane."""
+    for plane, n in zip(planes, counts, strict=True):
+        axes = np.reshape(PLANES[plane], (2, 3)).astype(float)
+        normal = np.cross(*axes)
+        write_series(
+            folder / plane,
+            np.resize(STORED, (n, 3, 4)),
+            axes=axes,
+            step=normal * step_mm,
+            SliceThickness=thickness,
+            **{"SeriesInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "StudyInstanceUID": "1.2.5", **more},
+        )
+
+
+@pytest.mark.parametrize(
+    ("counts", "more"),
+    [
+        ((3, 5, 3), {}),
+        ((1, 1, 4), {}),
+        ((2, 9, 4), {}),
+        ((12, 3, 1), {}),
+        ((4, 3), {"planes": ("coronal", "axial")}),
+        ((5, 3, 3), {"step_mm": 12.0, "thickness": 10}),  # hardly sparse: three planes of few images
+        ((5, 3, 3), {"step_mm": 12.0, "thickness": None}),
+        ((6, 1), {"planes": ("axial", "sagittal"), "step_mm": 9.0, "thickness": 9, "ProtocolName": "3-Plane Loc"}),
+        ((7, 7, 7), {}),
+        ((3, 3, 3), {"SeriesDescription": "SURVEY"}),
+    ],
+)
+def test_a_survey_in_several_planes_is_no_volume_until_one_plane_is_taken(tmp_path, counts, more):
+    write_survey(tmp_path / "s", counts, **more)
+    with pytest.raises(InputError, match=r"mm apart\): it is a survey \(scout\) and no volume") as refusal:
+        io.read(tmp_path / "s")
+    option = str(refusal.value).rpartition("--read select=")[2].rstrip(".")
+    assert io.read(tmp_path / "s", ReadOptions(select=option)).geometry.shape[2] == max(counts)
+    (entry,) = io.catalogue(tmp_path / "s").series
+    assert entry.is_scout
+
+
+@pytest.mark.parametrize(
+    ("counts", "more"),
+    [
+        ((20, 1), {"planes": ("axial", "sagittal"), "step_mm": 5.0, "thickness": 5}),
+        ((30, 1, 1), {"step_mm": 10.0, "thickness": 1}),  # thin slices with gaps, and its two scouts
+        ((4, 1), {"planes": ("coronal", "axial"), "step_mm": 4.0, "thickness": 3}),
+        ((13, 2, 2), {"step_mm": 3.0, "thickness": 3}),
+    ],
+)
+def test_a_volume_with_a_few_images_in_another_plane_stays_a_volume(tmp_path, counts, more):
+    write_survey(tmp_path / "s", counts, **more)
+    volume = io.read(tmp_path / "s")
+    assert volume.geometry.shape[2] == counts[0]
+    assert "of another orientation in series 5" in volume.meta.warnings[0]
+    assert not io.catalogue(tmp_path / "s").series[0].is_scout
+
+
+def test_a_survey_beside_a_volume_is_left_aside_by_name(tmp_path):
+    write_survey(tmp_path / "s" / "survey", (3, 5, 3), SeriesNumber=1)
+    write_series(tmp_path / "s" / "volume", STORED)
+    volume = io.read(tmp_path / "s")
+    np.testing.assert_array_equal(volume.array[0].T, STORED.astype(int) - 1024)
+    assert volume.meta.warnings == ("11 images of a survey (scout), series 1, were left aside.",)
+    with pytest.raises(InputError, match="survey"):
+        io.read(tmp_path / "s", ReadOptions(series="1"))
+
+
+def test_cosines_that_differ_as_those_of_one_stack_may_are_selected_together(tmp_path):
+    def change(k, slice_):
+        slice_.ImageOrientationPatient = ["1", f"{0.0002 * k:.4f}", "0", "0", "1", "0"]
+
+    write_series(tmp_path / "s", STORED, change=change)
+    select = ReadOptions(select="ImageOrientationPatient=1/0/0/0/1/0")
+    assert io.read(tmp_path / "s", select).geometry.shape[2] == len(STORED)

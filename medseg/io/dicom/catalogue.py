@@ -13,7 +13,7 @@ from medseg.core.errors import InputError
 from medseg.io.dicom.entries import Catalogue, SeriesEntry
 from medseg.io.dicom.find import Frame, look, silently, text
 from medseg.io.dicom.frames import split
-from medseg.io.dicom.group import stacks_of
+from medseg.io.dicom.group import is_scout, stacks_of
 from medseg.io.dicom.objects import is_label, object_entry, patient_of
 from medseg.io.dicom.series import placed
 from medseg.io.options import ReadOptions
@@ -53,4 +53,5 @@ def _series(images: Sequence[Frame], path: Path, options: ReadOptions) -> Series
         study=text(header, "StudyInstanceUID"),
         paths=tuple(dict.fromkeys(image.path for image in images)),
         problem=problem,
+        is_scout=problem is not None and is_scout(frames),
     )

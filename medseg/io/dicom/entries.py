@@ -26,6 +26,7 @@ class SeriesEntry:
         study: StudyInstanceUID, "" if there is none.
         paths: The files, in the order of their names.
         problem: Why the series cannot be read as one volume, as `io.read` would say it; None if its headers are fine.
+        is_scout: Whether it serves to plan others (localizers, a survey in several planes) and is no volume.
     """
 
     uid: str
@@ -38,6 +39,7 @@ class SeriesEntry:
     study: str
     paths: tuple[Path, ...]
     problem: str | None
+    is_scout: bool = False
 
 
 @dataclass(frozen=True, slots=True)

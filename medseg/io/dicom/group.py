@@ -1,9 +1,10 @@
 """Which images belong to one stack: the same series, frame of reference, matrix, spacing, orientation and kind.
 
-Scouts (localizers), a few images of another orientation beside a stack, and pictures that lie nowhere are set aside
-with a note; where more than one stack remains, the sentence lists them and says what would choose one.
+Scouts (localizers, surveys), a few images of another orientation beside a stack, and pictures that lie nowhere are set
+aside with a note; where more than one stack remains, the sentence lists them and says what would choose one.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +20,26 @@ from medseg.io.dicom.select import selected, value_of
 from medseg.io.dicom.words import counted, few, left_aside
 from medseg.io.options import ReadOptions
 
-__all__ = ["Stack", "choose_stack", "of_series", "stacks_of"]
+__all__ = ["Stack", "choose_stack", "is_scout", "of_series", "stacks_of"]
 
 _SAME_SPACING_MM = 1e-4
 _SAME_DIRECTION = 1e-3
 _FEWEST_OF_A_STACK = 4
 """Fewer images than this beside a stack of the same series, in another orientation, are scouts."""
+
+_SURVEY_WORDS = re.compile(
+    r"survey|surview|scout|locali[sz]er|topogram|pilot|plan[ -]?scan|(3|three)[ _-]?(plane|pl)\b|tri[ _-]?plan", re.I
+)
+"""What scanners and people call series that only serve to plan others."""
+
+_SPARSE_SHARE = 1.4
+"""Slices further apart than so many thicknesses leave much between them unseen; usual gaps are up to 30 %."""
+
+_SPARSE_MM = 10.0
+"""The same where no thickness is told."""
+
+_SMALL_STACK = 12
+"""Surveys have up to so many images in a plane."""
 
 _SAME_TEXT = (
     *("SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "Rows", "Columns", "SamplesPerPixel"),
@@ -111,11 +126,13 @@ def choose_stack(files: Sequence[Frame], path: Path, options: ReadOptions) -> tu
         chosen = selected(chosen, options.select)
         n_aside = len(files) - len(chosen)
         notes = (left_aside(n_aside, "image", f" other than {options.select}"),) if n_aside else ()
-    scouts = [file for file in chosen if "LOCALIZER" in _image_type(file)]
-    stacks = stacks_of(file for file in chosen if "LOCALIZER" not in _image_type(file))
+    scouts = [file for file in chosen if _is_localizer(file)]
+    stacks = stacks_of(file for file in chosen if not _is_localizer(file))
     if not stacks:
         raise InputError(f"{path} holds {counted(len(scouts), 'localizer image')} (scouts) and no volume.")
     notes += (left_aside(len(scouts), "localizer image"),) if scouts else ()
+    stacks, further = _without_surveys(stacks)
+    notes += further
     stacks, further = _without_strays(stacks)
     notes += further
     if len(stacks) > 1:
@@ -124,6 +141,12 @@ def choose_stack(files: Sequence[Frame], path: Path, options: ReadOptions) -> tu
     if len(stacks) > 1:
         raise InputError(_several(stacks, path))
     return stacks[0], notes
+
+
+def is_scout(files: Sequence[Frame]) -> bool:
+    """Whether the images of one series are a scout: localizers all, or the planes of a survey."""
+    stacks = stacks_of(file for file in files if not _is_localizer(file))
+    return _is_survey(stacks) or not stacks
 
 
 def stacks_of(files: Iterable[Frame]) -> list[Stack]:
@@ -141,18 +164,76 @@ def stacks_of(files: Iterable[Frame]) -> list[Stack]:
     return stacks
 
 
+def _is_survey(stacks: Sequence[Stack]) -> bool:
+    """Whether the stacks of one series are the planes of a survey and no volume with a few images beside it.
+
+    Some vendors never write LOCALIZER. A survey has few images in each of several planes, further apart than they are
+    thick, or says what it is; a volume with its scout has many, and one or two in another plane.
+    """
+    main = _largest(stacks)
+    others = _strays(stacks, main)
+    if not others or len(main.files) > _SMALL_STACK:
+        return False
+    is_balanced = len(others) > 1 and 2 * _n_images(others) >= len(main.files)
+    is_alone = max(len(other.files) for other in others) < _FEWEST_OF_A_STACK <= len(main.files)
+    return (is_balanced and is_alone) or _is_sparse(main) or _calls_itself_survey(main)
+
+
+def _calls_itself_survey(stack: Stack) -> bool:
+    words = (text(stack.first.header, key) for key in ("SeriesDescription", "ProtocolName"))
+    return any(_SURVEY_WORDS.search(word) for word in words)
+
+
+def _largest(stacks: Sequence[Stack]) -> Stack:
+    return max(stacks, key=lambda stack: len(stack.files))
+
+
+def _is_sparse(stack: Stack) -> bool:
+    """Whether slices lie much further apart than they are thick."""
+    step_mm = _usual_distance_mm(stack)
+    thickness = numbers(stack.first.header, "SliceThickness")
+    return step_mm > (_SPARSE_SHARE * thickness[0] if thickness and thickness[0] > 0 else _SPARSE_MM)
+
+
+def _usual_distance_mm(stack: Stack) -> float:
+    """The median distance of neighbours along the normal of the first image, 0 where they say no positions."""
+    cosines = numbers(stack.first.header, "ImageOrientationPatient", 6)
+    positions = [numbers(file.header, "ImagePositionPatient", 3) for file in stack.files]
+    told = np.array([position for position in positions if position is not None])
+    if cosines is None or len(told) < 2:
+        return 0.0
+    along = np.unique(np.round(told @ np.cross(cosines[:3], cosines[3:]), 3))
+    return float(np.median(np.diff(along))) if len(along) > 1 else 0.0
+
+
+def _strays(stacks: Sequence[Stack], main: Stack) -> list[Stack]:
+    """The other stacks of a series if all of them have another orientation than the main one, else none."""
+    others = [stack for stack in stacks if stack is not main]
+    return others if all(_is_turned(other, main) for other in others) else []
+
+
+def _without_surveys(stacks: list[Stack]) -> tuple[list[Stack], tuple[str, ...]]:
+    """Without series that are surveys, where other series are there."""
+    by_series = _by_series(stacks)
+    surveys = {series: mine for series, mine in by_series.items() if _is_survey(mine)}
+    if len(surveys) == len(by_series):
+        return stacks, ()
+    notes = tuple(
+        left_aside(_n_images(mine), "image", f" of a survey (scout), series {mine[0].number},")
+        for mine in surveys.values()
+    )
+    return [stack for stack in stacks if stack.series not in surveys], notes
+
+
 def _without_strays(stacks: list[Stack]) -> tuple[list[Stack], tuple[str, ...]]:
     """Without the few images of another orientation beside the one large stack of their series."""
     kept, notes = [], []
-    for series in dict.fromkeys(stack.series for stack in stacks):
-        mine = [stack for stack in stacks if stack.series == series]
+    for mine in _by_series(stacks).values():
         large = [stack for stack in mine if len(stack.files) >= _FEWEST_OF_A_STACK]
-        strays = [stack for stack in mine if stack not in large]
-        if len(large) == 1 and strays and all(_is_turned(stray, large[0]) for stray in strays):
-            n_strays = sum(len(stray.files) for stray in strays)
-            notes.append(left_aside(n_strays, "image", f" of another orientation in series {large[0].number}"))
-            mine = large
-        kept += mine
+        strays = _strays(mine, large[0]) if len(large) == 1 and not _is_survey(mine) else []
+        if strays:
+            notes.append(left_aside(_n_images(strays), "image", f" of another orientation in series {large[0].number}"))
+        kept += large if strays else mine
     return kept, tuple(notes)
 
 
@@ -188,7 +269,7 @@ def _several_in_series(stacks: Sequence[Stack], path: Path) -> str:
     """Stacks of one series: what they differ in, and what would choose the largest of them."""
     values = {key: [value_of(stack.first, key) for stack in stacks] for key in _DIFFERING}
     differing = [key for key, found in values.items() if len(set(found)) > 1]
-    largest = max(stacks, key=lambda stack: len(stack.files))
+    largest, is_survey = _largest(stacks), _is_survey(stacks)
     is_turned = {"ImageOrientationPatient"} <= set(differing) <= {"ImageOrientationPatient", "StackID", "ImageType"}
     what = (
         "orientations of slices"
@@ -197,12 +278,15 @@ def _several_in_series(stacks: Sequence[Stack], path: Path) -> str:
     )
     sizes = few([str(len(stack.files)) for stack in stacks], _FEW)
     holds = f"Series {stacks[0].number} in {path} holds {len(stacks)} {what}, of {sizes} images"
+    if is_survey:
+        holds += f" ({_usual_distance_mm(largest):.3g} mm apart): it is a survey (scout) and no volume"
     if len(largest.files) == 1:
         return f"{holds}; this cannot be a volume."
     telling = next((key for key in _SELECTABLE if len(set(values[key])) == len(stacks)), None)
     if telling is None:
         return f"{holds}; put the files of one of them in a folder of its own."
-    return f"{holds}; choose one with --read select={telling}={value_of(largest.first, telling)}."
+    verb = "take" if is_survey else "choose"
+    return f"{holds}; {verb} one with --read select={telling}={value_of(largest.first, telling)}."
 
 
 def _by_series(stacks: Sequence[Stack]) -> dict[str, list[Stack]]:
@@ -231,6 +315,10 @@ def _description(stacks: Sequence[Stack]) -> str:
 
 def _names(file: Frame) -> tuple[str, str]:
     return text(file.header, "SeriesInstanceUID"), text(file.header, "SeriesNumber")
+
+
+def _is_localizer(file: Frame) -> bool:
+    return "LOCALIZER" in _image_type(file)
 
 
 def _image_type(file: Frame) -> list[str]:

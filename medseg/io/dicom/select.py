@@ -45,6 +45,9 @@ _OTHER = ("StackID", "PixelSpacing", "Rows", "Columns", "ImageOrientationPatient
 _SAME_SHARE = 1e-4
 """How far, in shares of a value, the number that a user gives may be from that in the file."""
 
+_SAME_DIRECTION = 1e-3
+"""The same for direction cosines: images of one stack may differ by as much."""
+
 _FEW = 6
 """How many values a sentence lists."""
 
@@ -105,7 +108,7 @@ def _check_key(key: str) -> None:
 
 
 def matching(image: Frame, key: str, wanted: str) -> bool:
-    """Whether an attribute has a value: numbers within 1e-4 of it, a word as one of several too."""
+    """Whether an attribute has a value: numbers within 1e-4 of it (cosines: 1e-3), a word as one of several too."""
     found = value_of(image, key)
     wanted = wanted.replace("\\", "/")
     if found == "" or found == wanted or wanted in found.split("/"):
@@ -117,7 +120,8 @@ def matching(image: Frame, key: str, wanted: str) -> bool:
         pairs = [(float(mine), float(other)) for mine, other in zip(*parts, strict=True)]
     except ValueError:
         return False
-    return all(abs(mine - other) <= _SAME_SHARE * max(1.0, abs(mine)) for mine, other in pairs)
+    share = _SAME_DIRECTION if key == "ImageOrientationPatient" else _SAME_SHARE
+    return all(abs(mine - other) <= share * max(1.0, abs(mine)) for mine, other in pairs)
 
 
 def told_apart(places: Sequence[Place]) -> Volumes | None:
