@@ -18,8 +18,9 @@ from typing import Any
 
 from medseg.core.errors import InputError, MachineError, MedsegError, UsageError, machine_error
 from medseg.io.listing import kind_of_special
+from medseg.io.presence import is_running, this_process
 
-__all__ = ["digest", "read_json", "replacing", "write_json", "write_text"]
+__all__ = ["digest", "read_json", "remove_leftovers", "replacing", "write_json", "write_text"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when there is no room left: disk, quota, largest file."""
@@ -32,6 +33,9 @@ _RETRIES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 _NOT_FLUSHED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EISDIR})
 """What file systems say that keep no order of folders to flush (network shares, FUSE)."""
+
+_LEFT_AFTER_S = 86400.0
+"""A file in work that has not grown for a day is no longer in work."""
 
 _CHUNK_BYTES = 1 << 20
 
@@ -53,7 +57,7 @@ def replacing(path: Path | str, fsync: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     # Not the name itself: with it, a name of 255 bytes would no longer fit.
-    partial = path.with_name(f".part-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])[-24:]}")
+    partial = path.with_name(f"{_part_name()}{''.join(path.suffixes[-2:])[-24:]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if _is_folder(path):
@@ -71,6 +75,33 @@ def replacing(path: Path | str, fsync: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path | str) -> None:
+    """Remove what processes that were killed had begun to write in a folder (not in those below it)."""
+    for path in Path(folder).glob(".part-*"):
+        machine, _, rest = path.name.removeprefix(".part-").partition("-")
+        pid = rest.partition("-")[0]
+        if pid.isdecimal() and machine == this_process().machine:
+            is_left = not is_running(int(pid))
+        else:  # of another machine, or of medseg 0.1.0
+            is_left = _age_s(path) > _LEFT_AFTER_S
+        if is_left:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _part_name() -> str:
+    """A hidden name for a file in work; who writes it can be read from it."""
+    process = this_process()
+    return f".part-{process.machine}-{process.pid}-{secrets.token_hex(6)}"
 
 
 def write_text(path: Path | str, text: str, fsync: bool = False) -> None:

@@ -1,7 +1,8 @@
 """Prediction of many cases: find them, do what is missing, write it, and go on past a case that fails.
 
 A generator of events; who listens shows them. Nothing is written before the whole request is known to make sense, and
-no file appears under its name before it is complete, so the work can be stopped anywhere and taken up again.
+no file appears under its name before it is complete, so the work can be stopped anywhere and taken up again. Several
+processes may work on one folder: each takes the cases that no other has.
 """
 
 import logging
@@ -12,22 +13,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medseg import io
-from medseg.core.errors import MachineError, MedsegError, UsageError
+from medseg.core.errors import InputError, MachineError, MedsegError, UsageError
 from medseg.core.events import CaseFailed, CasePredicted, Event, Finished, Warned
 from medseg.core.given import as_given
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_image
-from medseg.data.dataset import Case
+from medseg.data.dataset import Case, too_long
 from medseg.data.inputs import find_inputs
 from medseg.model import Model, load_model
 from medseg.predict.arithmetic import Dtype
 from medseg.predict.device import resolve_device
+from medseg.predict.ledger import Ledger
 from medseg.predict.masks import MaskWriter, form_of, mask_writer
-from medseg.predict.outputs import FORMATS, Ledger, Record, default_format, input_digest
+from medseg.predict.outputs import FORMATS, Record, expected_format, facts_of, input_digest, scan_digest
 from medseg.predict.predictor import Predictor
 from medseg.predict.preview import draw_preview
+from medseg.predict.targets import refuse_among_scans, refuse_existing, refuse_foreign, refuse_twin_outputs
 
 __all__ = ["PredictOptions", "predict_cases"]
+
+_PREVIEW, _PROBABILITIES = "_preview.png", "_probabilities.nii.gz"
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,7 +53,7 @@ class PredictOptions:
         read: How files are read where that is not as in training.
         probabilities: Also write CASE_probabilities.nii.gz: what was said of each class, background first.
         preview: Also draw CASE_preview.png.
-        overwrite: Do every case again, whatever lies there.
+        overwrite: Do every case again, and replace whatever lies there, also what medseg did not write.
     """
 
     formats: tuple[str, ...] = ()
@@ -73,11 +78,13 @@ def predict_cases(
     One case and an `out` with the suffix of an image write that file, and no record.
 
     Yields:
-        `CasePredicted` (status "predicted", or "current" where nothing was to do) or `CaseFailed` for each case,
-        `Warned`, and `Finished` with the counts "predicted", "current" and "failed".
+        `CasePredicted` (status "predicted", "current" where nothing was to do, or "elsewhere" where another process is
+        at it) or `CaseFailed` for each case, `Warned`, and `Finished` with the counts "predicted", "current", "failed",
+        and "elsewhere" if there are any.
 
     Raises:
-        UsageError: The request makes no sense: nothing to predict, nowhere to write.
+        UsageError: The request makes no sense: nothing to predict, nowhere to write, or it would write over files that
+            are not medseg's.
         InputError: The inputs hold no scan that can be told apart, or the model is damaged.
         MachineError: The disk is full: going on would waste the work.
     """
@@ -95,9 +102,9 @@ def predict_cases(
         yield Warned("This model was trained without mirroring, so there are no mirrored views to average over.")
     counts = {"predicted": 0, "current": 0, "failed": 0}
     try:
-        for done, case in enumerate(cases, start=1):
-            event = work.do(case, done, len(cases))
-            counts["failed" if isinstance(event, CaseFailed) else event.status] += 1
+        for event in work.events():
+            status = "failed" if isinstance(event, CaseFailed) else event.status
+            counts[status] = counts.get(status, 0) + 1
             yield event
     finally:
         work.close()
@@ -128,9 +135,43 @@ class _Work:
         resolve_device(self.options.device)
         how = self.how(Case("", ()))
         self.writer, self.notes = mask_writer(self.model, how, self.options.formats, self.options.seg_type)
-        if not self.single:
-            self.ledger = Ledger(self.out, self.model.digest)
-            self.ledger.save()
+        if self.single:
+            if self.cases and not self.options.overwrite:
+                refuse_existing(self.out.parent / name for name in self._names(self.cases[0]))
+            return
+        refuse_among_scans(self.cases, self.out)
+        names = {case.id: self._names(case) for case in self.cases if too_long(case) is None}
+        refuse_twin_outputs(names)
+        self.ledger = Ledger(self.out, self.model.digest)
+        if not self.options.overwrite:
+            refuse_foreign(self.ledger, names, self._is_current)
+        self.ledger.open()
+
+    def _is_current(self, case_id: str) -> bool:
+        """Whether a case needs no work; its files are read only if it might be so."""
+        case = next(case for case in self.cases if case.id == case_id)
+        record = None if self.ledger is None else self.ledger.record_of(case_id)
+        if self.ledger is None or record is None or not self.ledger.is_of(record, self.how(case)):
+            return False
+        try:
+            return self.ledger.current(case_id, input_digest(case), self.how(case)) is not None
+        except MedsegError:
+            return False
+
+    def events(self) -> Iterator[CasePredicted | CaseFailed]:
+        """Do all cases; those that another process has are asked for again at the end, for it may have died."""
+        done, total = 0, len(self.cases)
+        left: list[Case] = []
+        for case in self.cases:
+            event = self.do(case, done + 1, total)
+            if event is None:
+                left.append(case)
+                continue
+            done += 1
+            yield event
+        for case in left:
+            done += 1
+            yield self.do(case, done, total) or CasePredicted(case.id, "elsewhere", (), 0.0, {}, done, total)
 
     def how(self, case: Case) -> dict[str, Any]:
         """The options that decide what a result is; a result of others is out of date."""
@@ -151,16 +192,25 @@ class _Work:
         """As in training, but for what the user says otherwise."""
         return self.model.read.updated((self.options.read or io.ReadOptions()).to_pairs())
 
-    def do(self, case: Case, done: int, total: int) -> CasePredicted | CaseFailed:
-        """Predict and write one case, or say why not."""
+    def do(self, case: Case, done: int, total: int) -> CasePredicted | CaseFailed | None:
+        """Predict and write one case, or say why not; None if another process has it."""
         start = time.perf_counter()
         found: str | None = None
         try:
+            if (reason := too_long(case)) is not None:
+                raise InputError(reason)
             found = input_digest(case)
-            known = None if self.options.overwrite else self.ledger
-            there = None if known is None else known.current(case.id, found, self.how(case))
-            if there is not None:
-                return _event(there, "current", done, total)
+            known = self._known(case, found)
+            if known is not None:
+                return _event(known, "current", done, total)
+            if self.ledger is not None:
+                if not self.ledger.claim(case.id, self._names(case)):
+                    return None
+                self.ledger.refresh()
+                known = self._known(case, found)
+                if known is not None:
+                    self.ledger.release()
+                    return _event(known, "current", done, total)
             record = self._predict(case, found, start)
         except MachineError as error:
             if isinstance(error.__cause__, OSError):
@@ -175,19 +225,59 @@ class _Work:
             _LOG.info("Case %s failed unexpectedly", case.id, exc_info=True)
             reason = f"A defect of medseg, please report it: {type(error).__name__}: {error}"
             record = self._failed(case, found, reason, start)
-        if self.ledger is not None:
-            self.ledger.add(record)
+        self._record(record)
         if record.status == "failed":
             return CaseFailed(case.id, record.reason or "", done, total)
         return _event(record, "predicted", done, total)
 
     def close(self) -> None:
         if self.ledger is not None:
-            self.ledger.save()
+            self.ledger.close()
+
+    def _known(self, case: Case, found: str) -> Record | None:
+        """The record of a case that needs no work."""
+        if self.ledger is None or self.options.overwrite:
+            return None
+        return self.ledger.current(case.id, found, self.how(case))
+
+    def _record(self, record: Record) -> None:
+        if self.ledger is None:
+            return
+        earlier = None if self.options.overwrite else self.ledger.holds_another(record.case, record.input)
+        if record.status == "failed" and earlier is not None:
+            # The result of an earlier scan of this name is there, and its record must stay with it.
+            self.ledger.release()
+        else:
+            self.ledger.add(record.stamped())
+
+    def _refuse_to_replace(self, case: Case, found: str, volume: Volume) -> None:
+        """Refuse to write over the result of another scan, and over what has come into the folder meanwhile.
+
+        Raises:
+            InputError: The folder holds such a result or file.
+        """
+        if self.ledger is None or self.options.overwrite:
+            return
+        known = self.ledger.holds_another(case.id, found)
+        if known is not None and (known.scan is None or known.scan != scan_digest(case, volume)):
+            when = f", predicted {known.time[:10]}" if known.time else ""
+            raise InputError(
+                f"The folder of masks has a result of another scan under this name ({known.outputs[0]}{when}): its "
+                "files are not these. Give this scan another name, write to another folder, or say --overwrite if it "
+                "replaces that one."
+            )
+        theirs = [name for name in self._names(case) if self.ledger.ownership(name) in ("foreign", "changed")]
+        if theirs:
+            raise InputError(
+                f"{theirs[0]} lies in the folder of masks and is not as medseg wrote it. Write to another folder, or "
+                "say --overwrite to replace it."
+            )
 
     def _predict(self, case: Case, found: str, start: float) -> Record:
         volume = read_image(case, self.read, self.model.plan.channels)
-        files = self._files(case, volume)
+        self._refuse_to_replace(case, found, volume)
+        replaced = None if self.ledger is None else self.ledger.holds_another(case.id, found)
+        files = self._files(case)
         for form, path in files:
             self.writer.check(form, path, volume)
         if self.predictor is None:
@@ -209,7 +299,9 @@ class _Work:
             outputs,
             time.perf_counter() - start,
             {name: round(ml, 6) for name, ml in result.volumes_ml.items()},
-            tuple(as_given(note, self.given) for note in (*result.warnings, *notes)),
+            tuple(as_given(note, self.given) for note in (*result.warnings, *notes, *_told_of(replaced))),
+            scan=scan_digest(case, volume),
+            files=None if self.single else {name: facts_of(self.out / name) for name in outputs},
         )
 
     def _load(self) -> Predictor:
@@ -224,12 +316,21 @@ class _Work:
             arithmetic=options.arithmetic,
         )
 
-    def _files(self, case: Case, volume: Volume) -> tuple[tuple[str, Path], ...]:
+    def _files(self, case: Case) -> tuple[tuple[str, Path], ...]:
         """What is to be written: forms and names."""
         if self.single:
             return ((form_of(self.out, self.options.formats), self.out),)
-        forms = self.options.formats or (default_format(volume.meta.kind, volume.geometry.shape),)
+        forms = self.options.formats or (expected_format(case, self.read.updated(case.read)),)
         return tuple((form, self.out / f"{case.id}{io.suffix_for(form)}") for form in dict.fromkeys(forms))
+
+    def _names(self, case: Case) -> tuple[str, ...]:
+        """All files that a case becomes, relative to the folder."""
+        names = [name for form, path in self._files(case) for name in self.writer.names(form, path)]
+        if self.options.preview:
+            names.append(self._beside(case, _PREVIEW).name)
+        if self.options.probabilities:
+            names.append(self._beside(case, _PROBABILITIES).name)
+        return tuple(names)
 
     def _write(
         self, case: Case, volume: Volume, labels: LabelMap, files: Sequence[tuple[str, Path]]
@@ -238,13 +339,13 @@ class _Work:
         written = [self.writer.write(form, path, labels) for form, path in files]
         paths = [path for forms, _ in written for path in forms]
         if self.options.preview:
-            paths.append(self._beside(case, "_preview.png"))
+            paths.append(self._beside(case, _PREVIEW))
             draw_preview(paths[-1], volume, labels, case.id)
         return tuple(path.name for path in paths), tuple(note for _, notes in written for note in notes)
 
     def _write_probabilities(self, case: Case, said: Volume) -> str:
         """As NIfTI whatever the masks are: it holds four axes, and grids that lean. Returns the name."""
-        path = self._beside(case, "_probabilities.nii.gz")
+        path = self._beside(case, _PROBABILITIES)
         io.write(said, path)
         return path.name
 
@@ -269,6 +370,13 @@ def _event(record: Record, status: str, done: int, total: int) -> CasePredicted:
     return CasePredicted(
         record.case, status, record.outputs, record.seconds, record.volumes_ml, done, total, record.warnings
     )
+
+
+def _told_of(replaced: Record | None) -> tuple[str, ...]:
+    if replaced is None:
+        return ()
+    when = f" of {replaced.time[:10]}" if replaced.time else ""
+    return (f"The files of this scan have changed, and its result{when} was replaced.",)
 
 
 def _names_a_file(out: Path) -> bool:
@@ -304,5 +412,5 @@ def _check_file(paths: Sequence[Path], out: Path, options: PredictOptions) -> No
     form_of(out, options.formats)
     if any(out.resolve() == path.resolve() for path in paths):
         raise UsageError(f"{out} is the scan itself; give its mask another name.")
-    if out.exists() and not options.overwrite:
-        raise UsageError(f"{out} is there already. Give another name, or say --overwrite.")
+    if not options.overwrite:
+        refuse_existing([out])

@@ -57,6 +57,12 @@ class MaskWriter:
         except InputError as error:
             raise InputError(f"It cannot be written as {form}, so it was not predicted. {error}") from error
 
+    def names(self, form: str, path: Path) -> tuple[str, ...]:
+        """The names of the files that one form becomes."""
+        if form != "nifti" or not self._has_names:
+            return (path.name,)
+        return path.name, _description_of(path).name
+
     def write(self, form: str, path: Path, label_map: LabelMap) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         """Write one form; the files that it has become, and what it cannot say.
 
@@ -73,7 +79,7 @@ class MaskWriter:
         write_checked(label_map, path)
         if form != "nifti" or not self._has_names:
             return (path,), ()
-        description = path.with_name(f"{io.stem(path)}.labels.txt")
+        description = _description_of(path)
         write_label_description(label_map, self.labels, description)
         return (path, description), ()
 
@@ -81,6 +87,10 @@ class MaskWriter:
     def _has_names(self) -> bool:
         """Whether somebody named the labels; else they are called after their values."""
         return self.labels.names != Labels.from_values(self.labels.classes).names
+
+
+def _description_of(path: Path) -> Path:
+    return path.with_name(f"{io.stem(path)}.labels.txt")
 
 
 def mask_writer(

@@ -1,28 +1,40 @@
-"""What prediction leaves behind: masks that were read back and compared, and the record of all cases.
+"""What prediction leaves behind: masks that were read back and compared, and a record of each case.
 
-`predictions.json` tells of every case in OUT: what went in (digest), by which model and options, what came out. It is
-rewritten whole as cases are done, so it is valid at any moment, and by it a second call knows what is still to do.
+A record tells what went in (digest), by which model and options, what came out, and what the files were like when they
+were written, so that a later call knows its own. It holds nothing of a patient: a series is known by a digest.
 """
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
 from medseg import io
+from medseg._version import __version__
 from medseg.core.errors import InputError, MachineError
 from medseg.core.geometry import Voxels
-from medseg.core.volume import LabelMap
+from medseg.core.volume import LabelMap, Volume
 from medseg.data.dataset import Case
 from medseg.io.compare import difference
-from medseg.io.files import digest, read_json, write_json
+from medseg.io.files import digest
 from medseg.io.names import unique_names
 
-__all__ = ["FORMATS", "PREDICTIONS_SCHEMA", "Ledger", "Record", "default_format", "input_digest", "write_checked"]
+__all__ = [
+    "FORMATS",
+    "PREDICTIONS_SCHEMA",
+    "FileFacts",
+    "Record",
+    "default_format",
+    "expected_format",
+    "facts_of",
+    "input_digest",
+    "scan_digest",
+    "write_checked",
+]
 
 PREDICTIONS_SCHEMA = "medseg/predictions/1"
 
@@ -31,8 +43,13 @@ FORMATS = ("nifti", "nrrd", "seg.nrrd", "mha", "png", "dicom-seg", "rtstruct")
 
 _PICTURES = ("png", "jpeg", "tiff", "bmp")
 
-_SAVE_EVERY_S = 2.0
-"""A record of thousands of small cases is not rewritten after each of them."""
+
+class FileFacts(TypedDict):
+    """What a file was like when it was written; its time in nanoseconds."""
+
+    bytes: int
+    modified_ns: int
+    sha256: str
 
 
 def default_format(kind: str, shape: Voxels) -> str:
@@ -40,6 +57,45 @@ def default_format(kind: str, shape: Voxels) -> str:
     if kind in _PICTURES:
         return "png" if shape[2] == 1 else "nifti"
     return kind if kind in FORMATS else "nifti"
+
+
+def expected_format(case: Case, read: io.ReadOptions) -> str:
+    """The format that `default_format` will choose, from names and headers alone."""
+    kind = io.kind_of(case.images[0]) or ""
+    if kind not in _PICTURES:
+        return default_format(kind, (1, 1, 1))
+    try:
+        return default_format(kind, io.read_geometry(case.images[0], read)[0].shape)
+    except InputError:  # it will fail as a case of its own
+        return "png"
+
+
+def facts_of(path: Path) -> FileFacts:
+    """What a file that was just written is like.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    stat = path.stat()
+    return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": digest(path)}
+
+
+def scan_digest(case: Case, volume: Volume) -> str | None:
+    """What makes a scan the same scan though its bytes have changed, as a digest; None where nothing does.
+
+    That is the UIDs of a DICOM series. Of other files it is their places on the disk together with a grid that says
+    where in space the scan was made: files of two patients in one place have two grids. A picture has none, and the
+    grid that tools write who know of none (1 mm from 0, 0, 0) says nothing.
+    """
+    frames = [frame for frame in volume.meta.header.get("frames", ()) if frame is not None]
+    uids = sorted({str(frame.header.get("SeriesInstanceUID", "")) for frame in frames} - {""})
+    if frames:
+        return f"sha256:{sha256(' '.join(uids).encode()).hexdigest()}" if uids else None
+    grid = volume.geometry
+    if not volume.meta.placed or np.array_equal(np.abs(grid.affine), np.eye(4)):
+        return None
+    facts = [*(str(path.resolve()) for path in case.images), str(grid.shape), str(np.round(grid.affine, 3) + 0.0)]
+    return f"sha256:{sha256(' '.join(facts).encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
 def write_checked(label_map: LabelMap, path: Path) -> None:
@@ -94,64 +150,27 @@ class Record:
     warnings: tuple[str, ...] = ()
     reason: str | None = None
     """Why it failed: a sentence."""
+    scan: str | None = None
+    """`scan_digest`: by it the same scan is known again if its files have changed."""
+    files: Mapping[str, FileFacts] | None = None
+    """What medseg has written of this case and is still there, by name; None in records of medseg 0.1.0."""
+    time: str = ""
+    """When it was recorded, UTC, ISO 8601."""
+    medseg: str = ""
+    """The version that recorded it."""
+
+    def stamped(self) -> "Record":
+        """The record with the time and this version."""
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return replace(self, time=moment, medseg=__version__)
 
     def to_json(self) -> dict[str, Any]:
         facts = {**asdict(self), "seconds": round(self.seconds, 3), "volumes_ml": dict(self.volumes_ml)}
-        return {name: value for name, value in facts.items() if not (name == "reason" and value is None)}
+        optional = ("reason", "scan", "files")
+        return {name: value for name, value in facts.items() if not (name in optional and value is None)}
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> "Record":
         known = {name: facts[name] for name in cls.__dataclass_fields__ if name in facts}
         lists = {name: tuple(known.get(name, ())) for name in ("outputs", "warnings")}
         return cls(**{**known, **lists})
-
-
-class Ledger:
-    """The records of a folder of predictions, by case."""
-
-    def __init__(self, folder: Path, model: str) -> None:
-        """The ledger of `folder`, with what it tells of earlier calls.
-
-        Raises:
-            InputError: There is a `predictions.json` that is damaged or not medseg's.
-        """
-        self.path = folder / "predictions.json"
-        self._model = model
-        self._saved_at = 0.0
-        self._records = {record.case: record for record in _stored(self.path)}
-
-    def current(self, case: str, input_digest: str, options: Mapping[str, Any]) -> Record | None:
-        """The record of a case that needs no work: same input, model and options, and its outputs are there."""
-        record = self._records.get(case)
-        if record is None or record.status != "predicted":
-            return None
-        same = (record.input, record.model, record.options) == (input_digest, self._model, options)
-        return record if same and all((self.path.parent / name).is_file() for name in record.outputs) else None
-
-    def add(self, record: Record) -> None:
-        """Keep a record, and write all of them unless that was done moments ago (`save` has the last word)."""
-        self._records[record.case] = record
-        if time.monotonic() - self._saved_at > _SAVE_EVERY_S:
-            self.save()
-
-    def save(self) -> None:
-        records: Sequence[Record] = sorted(self._records.values(), key=lambda record: record.case)
-        write_json(
-            self.path,
-            {"schema": PREDICTIONS_SCHEMA, "model": self._model, "cases": [record.to_json() for record in records]},
-        )
-        self._saved_at = time.monotonic()
-
-
-def _stored(path: Path) -> list[Record]:
-    if not path.is_file():
-        return []
-    content = read_json(path, "the record of earlier predictions")
-    try:
-        if content["schema"] == PREDICTIONS_SCHEMA:
-            return [Record.from_json(facts) for facts in content["cases"]]
-    except (KeyError, TypeError):
-        pass
-    raise InputError(
-        f"{path} is no record of medseg predict ('{PREDICTIONS_SCHEMA}'). Move it away, or write elsewhere."
-    )
