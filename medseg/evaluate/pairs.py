@@ -54,7 +54,7 @@ class Drawn:
 Source = Path | LabelMap | Drawn
 """Where a label map comes from: a file, memory, or a data set."""
 
-_LABEL_MAP_KINDS = frozenset({"nifti", "mha", "nrrd", "png", "tiff", "bmp", "dicom"})
+_LABEL_MAP_KINDS = frozenset({"nifti", "mha", "nrrd", "png", "tiff", "bmp", "gif", "dicom"})
 """Kinds that can hold a label map; JPEG cannot: it changes values."""
 
 PROBABILITIES = "_probabilities"
@@ -236,10 +236,12 @@ def _groups(maps: Mapping[str, Path], group: str) -> tuple[dict[str, str], tuple
 
 
 def _of(label: LabelSource, case: Case) -> Source:
-    if isinstance(label, Path) and not case.read and kind_of(label) != "dicom":
+    # The colours of an image say nothing of its label map.
+    read = {key: value for key, value in case.read.items() if key != "colour"}
+    if isinstance(label, Path) and not read and kind_of(label) != "dicom":
         return label
     # Plain dictionaries, for a proxy cannot be sent to another process.
-    return Drawn(label if isinstance(label, Path) else dict(label), case.images[0], dict(case.read))
+    return Drawn(label if isinstance(label, Path) else dict(label), case.images[0], read)
 
 
 def match(

@@ -41,6 +41,7 @@ _MODULES = {
     "tiff": "medseg.io.raster",
     "jpeg": "medseg.io.raster",
     "bmp": "medseg.io.raster",
+    "gif": "medseg.io.raster",
     "dicom": "medseg.io.dicom.series",
 }
 """Kind → the module with `read`, `read_geometry` and, but for DICOM, `read_labels` and `write`."""

@@ -1,6 +1,6 @@
 """What kind of image a path is: by its name, and for DICOM (whose files often have no suffix) by looking at its bytes.
 
-A kind is the short name of a format: "nifti", "mha", "nrrd", "png", "tiff", "jpeg", "bmp", "dicom".
+A kind is the short name of a format: "nifti", "mha", "nrrd", "png", "tiff", "jpeg", "bmp", "gif", "dicom".
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from medseg.io.listing import is_folder, is_regular, kind_of_special
 
 __all__ = [
     "HEAD_BYTES",
+    "PICTURES",
     "READABLE",
     "WRITABLE",
     "begins_as_dicom",
@@ -36,6 +37,7 @@ _SUFFIXES: Mapping[str, str] = {
     ".jpeg": "jpeg",
     ".jpg": "jpeg",
     ".bmp": "bmp",
+    ".gif": "gif",
     ".dcm": "dicom",
 }
 """Suffix → kind, in lower case; the first suffix of a kind is not always the one we write (`suffix_for`)."""
@@ -48,6 +50,7 @@ _WRITTEN: Mapping[str, str] = {
     "tiff": ".tif",
     "jpeg": ".png",
     "bmp": ".png",
+    "gif": ".png",
     "dicom": ".nii.gz",
     "seg.nrrd": ".seg.nrrd",
     "dicom-seg": "_seg.dcm",
@@ -60,6 +63,9 @@ The last three are no kinds of input but forms of label maps; two of them are to
 
 READABLE = ", ".join(suffix for suffix in _SUFFIXES if suffix != ".dcm") + " and DICOM"
 """For sentences: what can be read."""
+
+PICTURES = frozenset({"png", "jpeg", "tiff", "bmp", "gif"})
+"""Kinds that are pictures: they have colours or none, and no place in space."""
 
 WRITABLE: Mapping[str, str] = {s: kind for s, kind in _SUFFIXES.items() if s in {*_WRITTEN.values(), ".nii", ".tiff"}}
 """Suffix → kind of what can be written; pairs of a header and a data file are not, they cannot be replaced as one."""

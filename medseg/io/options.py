@@ -22,6 +22,8 @@ _PetChoice = Literal["suv", "raw"]
 _DetectorChoice = Literal["refuse", "accept"]
 _ContoursChoice = Literal["refuse", "project"]
 _OrphanChoice = Literal["refuse", "own-grid"]
+_ColourChoice = Literal["auto", "grey", "rgb"]
+_LossyChoice = Literal["refuse", "threshold"]
 
 _ALLOWED: Mapping[str, tuple[str, ...]] = {
     "geometry": get_args(_GeometryChoice),
@@ -33,6 +35,8 @@ _ALLOWED: Mapping[str, tuple[str, ...]] = {
     "detector_spacing": get_args(_DetectorChoice),
     "contours": get_args(_ContoursChoice),
     "orphan": get_args(_OrphanChoice),
+    "colour": get_args(_ColourChoice),
+    "lossy": get_args(_LossyChoice),
 }
 
 
@@ -71,6 +75,9 @@ class ReadOptions:
         fraction: From which share on a voxel of a fractional DICOM SEG belongs to its segment.
         contours: "project" moves contours of an RTSTRUCT that lie between slices to the nearest slice.
         orphan: "own-grid" reads a DICOM SEG whose images are not there on a grid of its own.
+        colour: What a picture (PNG, JPEG, …) becomes: "auto" takes one channel where it has no colour and else three,
+            "rgb" always three, "grey" one, and refuses what has colours.
+        lossy: "threshold" takes a JPEG mask for black and white: each pixel for the nearer of both.
     """
 
     geometry: _GeometryChoice = "auto"
@@ -88,6 +95,8 @@ class ReadOptions:
     fraction: float = 0.5
     contours: _ContoursChoice = "refuse"
     orphan: _OrphanChoice = "refuse"
+    colour: _ColourChoice = "auto"
+    lossy: _LossyChoice = "refuse"
 
     @classmethod
     def parse(cls, pairs: Mapping[str, str]) -> "ReadOptions":

@@ -20,6 +20,7 @@ from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_image
 from medseg.data.dataset import Case, too_long
 from medseg.data.inputs import find_inputs
+from medseg.data.pictures import as_a_model_sees
 from medseg.model import Model, load_model
 from medseg.predict.arithmetic import Dtype
 from medseg.predict.device import resolve_device
@@ -95,7 +96,7 @@ def predict_cases(
     trained = load_model(model)
     read = trained.read.updated((options.read or io.ReadOptions()).to_pairs())
     found = find_inputs(paths, len(trained.plan.channels), read)
-    cases = tuple(found.cases)
+    cases = tuple(as_a_model_sees(case, trained.plan.channels) for case in found.cases)
     work = _Work(trained, out, options, cases, tuple(paths))
     yield from (Warned(as_given(note, paths)) for note in (*found.notes, *work.notes))
     if options.mirror and not trained.plan.mirror_axes:

@@ -21,6 +21,7 @@ from medseg.core.volume import LabelMap, Volume
 from medseg.data.dataset import Case
 from medseg.io.compare import difference
 from medseg.io.files import digest
+from medseg.io.kinds import PICTURES
 from medseg.io.names import unique_names
 
 __all__ = [
@@ -41,8 +42,6 @@ PREDICTIONS_SCHEMA = "medseg/predictions/1"
 FORMATS = ("nifti", "nrrd", "seg.nrrd", "mha", "png", "dicom-seg", "rtstruct")
 """What masks can be written as."""
 
-_PICTURES = ("png", "jpeg", "tiff", "bmp")
-
 
 class FileFacts(TypedDict):
     """What a file was like when it was written; its time in nanoseconds."""
@@ -54,7 +53,7 @@ class FileFacts(TypedDict):
 
 def default_format(kind: str, shape: Voxels) -> str:
     """The format of the masks of an image: its own kind; PNG for pictures, NIfTI for DICOM and stacks of pictures."""
-    if kind in _PICTURES:
+    if kind in PICTURES:
         return "png" if shape[2] == 1 else "nifti"
     return kind if kind in FORMATS else "nifti"
 
@@ -62,7 +61,7 @@ def default_format(kind: str, shape: Voxels) -> str:
 def expected_format(case: Case, read: io.ReadOptions) -> str:
     """The format that `default_format` will choose, from names and headers alone."""
     kind = io.kind_of(case.images[0]) or ""
-    if kind not in _PICTURES:
+    if kind not in PICTURES:
         return default_format(kind, (1, 1, 1))
     try:
         return default_format(kind, io.read_geometry(case.images[0], read)[0].shape)
@@ -108,7 +107,7 @@ def write_checked(label_map: LabelMap, path: Path) -> None:
     io.write(label_map, path)
     back = io.read_labels(path)
     # A picture's file has no place for a grid in space.
-    placed = io.kind_of(path) not in _PICTURES
+    placed = io.kind_of(path) not in PICTURES
     if _says_the_same(label_map, back) and (not placed or back.geometry.same_as(label_map.geometry)):
         return
     path.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from medseg.io.kinds import WRITABLE
         ("a.TIF", "tiff", "a"),
         ("a.jpeg", "jpeg", "a"),
         ("a.bmp", "bmp", "a"),
+        ("a.GIF", "gif", "a"),
         ("a.dcm", "dicom", "a"),
         ("a.txt", None, "a.txt"),
         ("a.gz", None, "a.gz"),
@@ -51,8 +52,8 @@ def test_a_folder_is_dicom_if_it_holds_some_at_any_depth(tmp_path):
 
 
 def test_what_stands_for_an_input_can_be_written():
-    for kind in ("nifti", "mha", "nrrd", "png", "tiff", "jpeg", "bmp", "dicom"):
+    for kind in ("nifti", "mha", "nrrd", "png", "tiff", "jpeg", "bmp", "gif", "dicom"):
         assert suffix_for(kind) in WRITABLE
     assert suffix_for("nifti") == ".nii.gz"
-    with pytest.raises(UsageError, match="'gif' is no kind"):
-        suffix_for("gif")
+    with pytest.raises(UsageError, match="'webp' is no kind"):
+        suffix_for("webp")

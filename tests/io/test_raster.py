@@ -1,5 +1,8 @@
 """Pictures: columns are i and rows are j, palettes are taken by index, lossy labels are refused."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import tifffile
@@ -108,12 +111,85 @@ def test_a_coloured_picture_is_three_channels_and_no_label_map(tmp_path):
         io.read_labels(path)
 
 
-def test_a_transparency_that_varies_is_refused(tmp_path):
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_transparency_that_varies_is_dropped_with_a_note(tmp_path, mode):
+    picture = Image.fromarray(GREY).convert(mode)
+    picture.putalpha(Image.fromarray(GREY[::-1]))
+    picture.save(tmp_path / "a.png")
+    for found in (io.read(tmp_path / "a.png"), io.read_labels(tmp_path / "a.png")):
+        np.testing.assert_array_equal(found.array.reshape(4, 3), GREY.T)
+        assert found.meta.warnings == ("Its transparency, which differs from pixel to pixel, was not used.",)
+
+
+def test_a_picture_that_is_in_its_transparency_is_refused(tmp_path):
     pixels = np.zeros((2, 2, 4), np.uint8)
     pixels[0, 0, 3] = 9
     path = save(tmp_path / "a.png", pixels)
-    with pytest.raises(InputError, match="transparency that differs"):
-        io.read(path)
+    for read in (io.read, io.read_labels):
+        with pytest.raises(InputError, match="what it shows is in its transparency"):
+            read(path)
+
+
+def test_a_tiff_of_16_bit_colours_may_be_grey_and_transparent(tmp_path):
+    deep = GREY.astype(np.uint16) * 100
+    opaque = np.full_like(deep, 65_535)
+    for name, planes in {"grey": (deep,) * 3, "alpha": (deep, deep, deep, opaque)}.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.stack(planes, -1), photometric="rgb")
+        np.testing.assert_array_equal(io.read(tmp_path / f"{name}.tif").array[..., 0], deep.T[None])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".gif"])
+def test_the_number_of_channels_can_be_asked_for(tmp_path, suffix):
+    path = save(tmp_path / f"a{suffix}", GREY)
+    rgb, grey = io.ReadOptions(colour="rgb"), io.ReadOptions(colour="grey")
+    np.testing.assert_array_equal(io.read(path, rgb).array[..., 0], np.stack([GREY.T] * 3))
+    np.testing.assert_array_equal(io.read(path, grey).array[..., 0], GREY.T[None])
+    assert (io.read_geometry(path, rgb)[1], io.read_geometry(path, grey)[1]) == (3, 1)
+
+
+def test_a_coloured_picture_is_no_grey_one(tmp_path):
+    colours = np.stack([GREY, GREY, GREY[::-1]], -1)
+    path = save(tmp_path / "a.png", colours)
+    assert io.read(path, io.ReadOptions(colour="rgb")).n_channels == 3
+    with pytest.raises(InputError, match=r"has colours \(8 of 12 pixels\), and a grey picture is wanted"):
+        io.read(path, io.ReadOptions(colour="grey"))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB"])
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".tif"])
+def test_masks_of_black_and_white_are_0_and_1_however_they_are_stored(tmp_path, mode, suffix):
+    mask = np.where(GREY > 60, np.uint8(255), np.uint8(0))
+    path = save(tmp_path / f"a{suffix}", mask, mode)
+    found = io.read_labels(path).array[..., 0]
+    np.testing.assert_array_equal(found, (GREY > 60).T)
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_palette_of_black_and_white_is_0_and_1(tmp_path, white):
+    indices = np.where(GREY > 60, np.uint8(white), np.uint8(0))
+    picture = Image.fromarray(indices, "L")
+    picture = Image.frombytes("P", picture.size, indices.tobytes())
+    colours = np.zeros((256, 3), np.uint8)
+    colours[white] = 255
+    picture.putpalette(colours.tobytes())
+    picture.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "a.png").array[..., 0], (GREY > 60).T)
+
+
+def test_a_palette_that_says_the_opposite_by_colour_is_refused(tmp_path):
+    picture = Image.frombytes("P", (2, 2), bytes([0, 1, 1, 0]))
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    picture.save(tmp_path / "a.gif")
+    picture.save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="index 0 is white"):
+        io.read_labels(tmp_path / "a.png")
+
+
+def test_an_animation_is_refused(tmp_path):
+    first, second = Image.fromarray(GREY), Image.fromarray(GREY[::-1].copy())
+    first.save(tmp_path / "a.gif", save_all=True, append_images=[second])
+    with pytest.raises(InputError, match="is an animation of 2 pictures"):
+        io.read(tmp_path / "a.gif")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
@@ -145,6 +221,36 @@ def test_a_jpeg_is_an_image_and_no_label_map(tmp_path):
         io.read_labels(save(tmp_path / "b.jpg", labels))
     with pytest.raises(UsageError, match="no suffix that medseg writes"):
         io.write(label_map(labels), tmp_path / "c.jpg")
+
+
+def test_a_jpeg_of_black_and_white_is_a_mask_if_one_says_so(tmp_path):
+    mask = np.zeros((64, 64), np.uint8)
+    mask[9:40, 9:33] = 255
+    path = save(tmp_path / "a.jpg", mask, quality=80)
+    with pytest.raises(InputError, match="It looks like black and white: --read lossy=threshold takes"):
+        io.read_labels(path)
+    found = io.read_labels(path, io.ReadOptions(lossy="threshold"))
+    np.testing.assert_array_equal(found.array[..., 0], (mask > 0).T)
+    assert "A JPEG mask was read as black and white" in found.meta.warnings[0]
+
+
+def test_a_jpeg_in_a_tiff_is_as_lossy(tmp_path):
+    smooth = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+    path = save(tmp_path / "a.tif", smooth, compression="jpeg")
+    with pytest.raises(InputError, match="grey values are compression noise") as refused:
+        io.read_labels(path)
+    assert "black and white" not in str(refused.value)
+
+
+def test_colours_of_16_bits_are_told_of(tmp_path):
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in np.stack([GREY.astype(np.uint16) * 257] * 3, -1))
+    head = struct.pack(">IIBBBBB", 4, 3, 16, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    assert "Its colours have 16 bits, of which the upper 8 were read" in io.read(tmp_path / "a.png").meta.warnings[0]
 
 
 def test_the_exif_orientation_turns_an_image_and_is_refused_on_labels(tmp_path):

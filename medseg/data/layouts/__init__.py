@@ -18,6 +18,7 @@ from medseg.data.groups import by_patient, divided_patients, grouped
 from medseg.data.layouts import bids, declaration, dicom, folders, msd, nnunet, paired, table
 from medseg.data.leftovers import left_aside
 from medseg.data.patients import patients_of
+from medseg.data.pictures import is_rgb, of_one_kind
 from medseg.io.listing import kind_of_special, listing
 
 __all__ = ["LAYOUTS", "Layout", "existing", "open_dataset", "recognised"]
@@ -89,7 +90,7 @@ def open_dataset(path: Path, config: DataConfig) -> Dataset:
             f"{root} ({layout}: {reason}) holds {n_images} images without a label map and no pair of both. "
             + " ".join(("Put label maps of the same names beside them.", *left_aside(root)))
         )
-    dataset = _declared(dataset, config)
+    dataset = of_one_kind(_declared(dataset, config))
     _refuse_long_names(dataset)
     cases, group_notes = _grouped(dataset.cases, config.group)
     splits_path = dataset.root / SPLITS_FINAL
@@ -134,10 +135,12 @@ def _declared(dataset: Dataset, config: DataConfig) -> Dataset:
         return dataset
     declared, path = declaration.read_declaration(dataset.root) or {}, dataset.root / declaration.DECLARATION
     channels = declaration.channel_names(declared, path)
+    # Grey pictures are three channels where colours are declared.
+    fits = len(channels) == len(dataset.channels) or (is_rgb(channels) and dataset.channels == ("image",))
     return replace(
         dataset,
         labels=declaration.labels(declared, path) or config.declared_labels,
-        channels=channels if len(channels) == len(dataset.channels) else dataset.channels,
+        channels=channels if fits else dataset.channels,
     )
 
 

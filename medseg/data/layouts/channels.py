@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
+from medseg.io.kinds import PICTURES
 
 __all__ = ["channels_of_most", "names_by_looking", "numbered_names"]
 
@@ -36,7 +37,7 @@ def names_by_looking(images_by_case: Sequence[Sequence[Path]], options: io.ReadO
             n_channels = io.read_geometry(images[0], options)[1]
         except InputError:
             continue
-        is_colour = n_channels == 3 and io.kind_of(images[0]) in ("png", "jpeg", "tiff", "bmp")
+        is_colour = n_channels == 3 and io.kind_of(images[0]) in PICTURES
         return ("red", "green", "blue") if is_colour else numbered_names(n_channels)
     return ("image",)
 

@@ -1,6 +1,7 @@
 """nnU-Net v2's raw layout: imagesTr/CASE_0000.ending a channel, labelsTr/CASE.ending, `dataset.json` with the names.
 
-Regions ("whole tumour": [1, 2, 4]), "ignore" and the optional "dataset" list of paths are understood.
+Regions ("whole tumour": [1, 2, 4]), "ignore" and the optional "dataset" list of paths are understood. Pictures hold the
+channels red, green and blue in one file.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from medseg.data.layouts import declaration
 from medseg.data.layouts.channels import numbered_names
 from medseg.data.layouts.pairing import Channels, pair
 from medseg.data.layouts.unread import refuse_if_all_unread
+from medseg.data.pictures import is_rgb
 from medseg.data.scans import NUMBERED, Scans, by_channel, hidden_note, scans_in, test_folder
 
 __all__ = ["open_folder", "recognises"]
@@ -60,7 +62,8 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:  # noqa: ARG001
     if not channels:
         channels = numbered_names(max(map(len, by_case.values()), default=1))
         notes.append(f"{declaration.DECLARATION} names no channels; the files have {len(channels)}.")
-    suffixes = [f"{number:04d}" for number in range(len(channels))]
+    in_one_file = is_rgb(channels) and all(set(files) == {"0000"} for files in by_case.values())
+    suffixes = ["0000"] if in_one_file else [f"{number:04d}" for number in range(len(channels))]
     paired = pair(by_case, label_of, suffixes, numbered_files(images, images.foreign))
     kept_for_test = pair(numbered_files(tests), {}, suffixes)
     refuse_if_all_unread(root, len(paired.cases), paired.problems)
