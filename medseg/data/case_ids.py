@@ -7,25 +7,29 @@ Nothing that is written in a file becomes a name.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import sha256
 from itertools import pairwise
 from os.path import abspath
 from pathlib import Path
 
 from medseg import io
+from medseg.data.channel_order import channel_key
 from medseg.data.dataset import safe_id
+from medseg.data.scans import stem_of
 
-__all__ = ["has_digest", "place_name", "plain_name", "says_nothing", "series_id"]
+__all__ = ["file_name", "has_digest", "place_name", "plain_name", "says_nothing", "series_id"]
 
 _WORD = re.compile(
-    r"images?(tr|ts)?|imgs?|scans?|volumes?|dicom(s|dir)?|dcms?|series|stud(y|ies)|files?|raw|data|inputs?|orig(inal)?|"
-    r"source(data)?|anat|visit|session|baseline|followup|ct|mri?|mra|pe?t|nm|us|cta|cbct|dx|spect|t1(w|c|ce|gd|n)?|"
+    r"images?(tr|ts)?|imaging|imgs?|scans?|volumes?|dicom(s|dir)?|dcms?|series|stud(y|ies)|files?|raw|data|inputs?|orig(inal)?|"
+    r"source(data)?|anat|ct|mri?|mra|pe?t|nm|us|cta|cbct|dx|spect|t1(w|c|ce|gd|n)?|"
     r"t2[wf]?|flair|pd|dwi|adc|swi|dti"
 )
 """Words that are in every patient's folder."""
 
-_NUMBERED = re.compile(r"(series|serie|se|ser|study|stud|st|im|pa|dir|visit|session|ses|timepoint|tp)[0-9]*")
+_NUMBERED = re.compile(
+    r"(baseline|followup|series|serie|se|ser|study|stud|st|im|pa|dir|visit|session|ses|timepoint|tp)[0-9]*"
+)
 """Words that are so with a number, too: SE000001 on a CD, visit_2. Not scan_2 or CT_001: so cases are called."""
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
@@ -68,6 +72,18 @@ def place_name(place: Path) -> str:
     """
     names = [*_names_upward(Path(abspath(place)))]  # noqa: PTH100  resolve() follows links
     return next((name for name in names if not says_nothing(name)), names[0] if names else "scan")
+
+
+def file_name(path: Path, channels: Collection[str] = ()) -> str:
+    """The name of a file that is a case: its stem without the number of a first channel.
+
+    What a file in every patient's folder is called (ct, image, or as one of the `channels`) says nothing; then it is
+    called after its folder.
+    """
+    stem = re.sub(r"(?<=.)_0000$", "", stem_of(path))
+    words = [word for word in re.split(r"[\W_]+", stem.lower()) if word]
+    in_every_folder = all(_WORD.fullmatch(word) for word in words) or channel_key(stem) in channels
+    return place_name(path.parent) if in_every_folder else stem
 
 
 def says_nothing(name: str) -> bool:

@@ -47,7 +47,7 @@ def read_image(case: Case, options: io.ReadOptions, channels: Sequence[str] = ()
         options = replace(options, channels="last")
     first, *others = (io.read(path, options) for path in case.images)
     if not others:
-        return first
+        return _with_layers(first, case)
     names = _channel_names(case.images, channels)
     warnings, arrays, own_grids = list(first.meta.warnings), [first.array], dict[int, Geometry]()
     for number, other in enumerate(others, start=1):
@@ -58,6 +58,18 @@ def read_image(case: Case, options: io.ReadOptions, channels: Sequence[str] = ()
             own_grids[number] = own_grid
     meta = replace(first.meta, warnings=tuple(dict.fromkeys(warnings)), own_grids=FrozenMapping(own_grids))
     return Volume(_stacked(arrays), first.geometry, meta)
+
+
+def _with_layers(volume: Volume, case: Case) -> Volume:
+    """The layers of a stacked image that are channels, in channel order."""
+    if not case.layers:
+        return volume
+    if volume.n_channels != len(case.layers):
+        raise InputError(
+            f"Case {case.id}: {case.images[0].name} has {volume.n_channels} channels, but its data set declares "
+            f"{len(case.layers)}."
+        )
+    return replace(volume, array=volume.array[list(case.layers)])
 
 
 def _channel_names(images: Sequence[Path], channels: Sequence[str]) -> list[str]:

@@ -61,6 +61,8 @@ class Case:
         attributes: Columns of a table; "split": "test" for images that the data set keeps for testing; "patient", a
             digest, where DICOM tells one patient from another.
         read: What `--read KEY=VALUE` says for this case alone, such as {"series": UID}; it goes before the call's own.
+        channels: What its images are called, in their order, where they are not all channels of its data set.
+        layers: Which layers of a stacked image are the channels, in their order; all of them where it is empty.
     """
 
     id: str
@@ -71,6 +73,8 @@ class Case:
     stacked: bool = False
     attributes: Mapping[str, str] = field(default_factory=FrozenMapping)
     read: Mapping[str, str] = field(default_factory=FrozenMapping)
+    channels: tuple[str, ...] = ()
+    layers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", self.group or self.id)

@@ -4,28 +4,21 @@ A folder (or a zip archive) of several DICOM series is as many cases. Ids are th
 inside a scan (DICOM holds patient names).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.case_ids import place_name
-from medseg.data.dataset import Case, Dataset, natural_key, refuse_twins, safe_id
+from medseg.data.channel_order import ModelChannels
+from medseg.data.dataset import BadCase, Case, Dataset, natural_key, refuse_twins, safe_id
 from medseg.data.layouts import existing, recognised
 from medseg.data.layouts.ambiguity import refuse
 from medseg.data.layouts.table import is_table, open_table
 from medseg.data.leftovers import left_aside
-from medseg.data.scans import (
-    IMAGE_FOLDERS,
-    NAMED,
-    NUMBERED,
-    TEST_FOLDER,
-    Scans,
-    by_channel,
-    folders_named,
-    scans_in,
-)
+from medseg.data.loose_files import in_order, loose_cases
+from medseg.data.scans import IMAGE_FOLDERS, TEST_FOLDER, Scans, folders_named, scans_in
 from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
 from medseg.io.foreign import why_unread
 from medseg.io.kinds import READABLE
@@ -39,53 +32,97 @@ _FEWEST_OF_A_VOLUME = 4
 
 @dataclass
 class Inputs:
-    """The cases to predict, and what was left out: a sentence each."""
+    """The cases to predict, and what is to be said of the rest.
+
+    Attributes:
+        cases: What can be predicted.
+        problems: What belongs to the inputs by name but cannot be used: it fails by name, and the others go on.
+        notes: What was left out: a sentence each.
+        remarks: What needs no action: a sentence each.
+    """
 
     cases: list[Case] = field(default_factory=list)
+    problems: list[BadCase] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    n_by_order: int = field(default=0)
+    """How many cases have channels whose order counts, for want of names."""
+
+    def add(self, cases: Iterable[Case], *, by_order: bool) -> None:
+        before = len(self.cases)
+        self.cases += cases
+        self.n_by_order += (len(self.cases) - before) * by_order
 
 
 def find_cases(
-    paths: Sequence[Path], channels: int | None = None, options: io.ReadOptions | None = None
+    paths: Sequence[Path], channels: int | Sequence[str] | None = None, options: io.ReadOptions | None = None
 ) -> tuple[Case, ...]:
-    """The cases of `find_inputs`."""
-    return tuple(find_inputs(paths, channels, options).cases)
+    """The cases of `find_inputs`.
+
+    Raises:
+        InputError: As `find_inputs`, and where a single case cannot be used.
+    """
+    found = find_inputs(paths, channels, options)
+    if found.problems:
+        raise InputError(found.problems[0].reason)
+    return tuple(found.cases)
 
 
-def find_inputs(paths: Sequence[Path], channels: int | None = None, options: io.ReadOptions | None = None) -> Inputs:
+def find_inputs(
+    paths: Sequence[Path], channels: int | Sequence[str] | None = None, options: io.ReadOptions | None = None
+) -> Inputs:
     """The cases in `paths`, in the order of the paths and of natural names within each.
 
     Args:
         paths: Files, folders of scans (a file or a DICOM series each), DICOM series, archives of them, tables, data
             sets (all their images).
-        channels: How many channels a case has for the model; files named case_0000, case_0001 (or case-t1, case-t2) are
-            then one case. None where it is not known: files are grouped if every case has the same numbers.
+        channels: What the model calls its channels, or how many it has; files named case_0000, case_0001 (or case-t1,
+            case-t2) are then one case, and channels come in the model's order (`data.channel_order`). None where there
+            is no model: files are grouped if every case has the same numbers.
         options: How files are read; `series` and `modality` choose among DICOM series.
 
     Raises:
         UsageError: A path does not exist.
-        InputError: A path holds no scan, a case has another number of channels, or two cases have one id.
+        InputError: A path holds no scan, the channels of a data set are not the model's, or two cases have one id.
         AmbiguousError: DICOM series could be the channels of a case in several ways.
     """
-    found, options = Inputs(), options or io.ReadOptions()
+    found, options, model = Inputs(), options or io.ReadOptions(), ModelChannels.of(channels)
     loose: dict[Path, dict[str, Path]] = {}
     for path in map(Path, paths):
         if existing(path).is_dir():
-            _add_folder(path, channels, options, found)
+            _add_folder(path, model, options, found)
         elif is_table(path):
-            found.cases += _without_labels(open_table(path, options), channels)
+            _add_dataset(open_table(path, options), model, found)
         elif io.kind_of(path) is None:
             raise InputError(f"{path} {why_unread(path)}.")
-        elif _is_zip(path):
-            _add_dicom(path, channels, options, found)
+        elif io.kind_of(path) == "dicom":
+            _add_dicom(path, model, options, found)
         else:
             _add(path, loose.setdefault(path.parent, {}))
     for folder, files in loose.items():
-        found.cases += _as_cases(Scans(folder, files), channels)
+        _add_loose(Scans(folder, files), model, found)
     refuse_twins(found.cases)
-    stacked = channels is not None and channels > 1
-    found.cases = [replace(case, stacked=stacked and len(case.images) == 1) for case in found.cases]
+    if model is not None:
+        found.cases = [replace(case, stacked=model.n > 1 and len(case.images) == 1) for case in found.cases]
+        found.remarks += _order_remark(found.n_by_order, model)
     return found
+
+
+def _order_remark(n_cases: int, model: ModelChannels) -> tuple[str, ...]:
+    """The remark on cases whose channels go in by their order."""
+    if n_cases == 0 or model.n == 1 or model.names == ("red", "green", "blue"):
+        return ()
+    if not model.are_named:
+        return (f"The model has no names for its {model.n} channels: those of the cases are taken in their order.",)
+    cases = "1 case has" if n_cases == 1 else f"{n_cases} cases have"
+    return (f"{cases} no names for the channels: their order counts, and they are taken for {', '.join(model.names)}.",)
+
+
+def _add_loose(scans: Scans, model: ModelChannels | None, found: Inputs) -> None:
+    cases = loose_cases(scans, model)
+    found.add(cases.cases, by_order=cases.by_order)
+    found.problems += cases.problems
+    found.notes += cases.notes
 
 
 def _add(path: Path, files: dict[str, Path]) -> None:
@@ -94,14 +131,14 @@ def _add(path: Path, files: dict[str, Path]) -> None:
         raise InputError(f"{twin} and {path} would have one name for their results; predict them one after the other.")
 
 
-def _add_folder(folder: Path, channels: int | None, options: io.ReadOptions, found: Inputs) -> None:
+def _add_folder(folder: Path, model: ModelChannels | None, options: io.ReadOptions, found: Inputs) -> None:
     found.notes += left_aside(folder)
     if _is_series(folder):
-        _add_dicom(folder, channels, options, found)
+        _add_dicom(folder, model, options, found)
         return
     layout = recognised(folder, but=("dicom",))
     if layout is not None:
-        found.cases += _without_labels(layout[0].open(folder, options), channels)
+        _add_dataset(layout[0].open(folder, options), model, found)
         return
     scans = scans_in(folder)
     if not scans.paths:
@@ -113,16 +150,16 @@ def _add_folder(folder: Path, channels: int | None, options: io.ReadOptions, fou
     folders = {stem: path for stem, path in scans.paths.items() if path.is_dir() or _is_zip(path)}
     files = {stem: path for stem, path in scans.paths.items() if stem not in folders}
     series = {stem: path for stem, path in folders.items() if not _holds_labels_alone(path, options)}
-    if series and channels is not None and channels > 1:
+    if series and model is not None and model.n > 1:
         every = catalogued(folder, options).series
-        _refuse_channels(folder, series_cases(in_question(every, options), every, folder), channels)
-    inner = Inputs(_as_cases(replace(scans, paths=files), channels))
+        _refuse_channels(folder, series_cases(in_question(every, options), every, folder), model.n)
+    n_before = len(found.cases)
+    _add_loose(replace(scans, paths=files), model, found)
     for path in series.values():
-        _add_dicom(path, channels, options, inner)
-    if not inner.cases:
+        _add_dicom(path, model, options, found)
+    if folders and not series and not files:
         raise InputError(f"{folder} holds SEG or RTSTRUCT alone, and no image to predict.")
-    found.cases += sorted(inner.cases, key=lambda case: natural_key(case.id))
-    found.notes += inner.notes
+    found.cases[n_before:] = sorted(found.cases[n_before:], key=lambda case: natural_key(case.id))
 
 
 def _is_series(folder: Path) -> bool:
@@ -142,7 +179,7 @@ def _is_zip(path: Path) -> bool:
     return path.suffix.lower() == ".zip"
 
 
-def _add_dicom(path: Path, channels: int | None, options: io.ReadOptions, found: Inputs) -> None:
+def _add_dicom(path: Path, model: ModelChannels | None, options: io.ReadOptions, found: Inputs) -> None:
     """The series in a folder or an archive.
 
     Of several, those that cannot be read are left out with a note where they are a few images (scouts, reports); else
@@ -157,8 +194,8 @@ def _add_dicom(path: Path, channels: int | None, options: io.ReadOptions, found:
         found.cases.append(Case(name, (path,)))
         return
     series = series_cases(kept, every, path)
-    if channels is not None and channels > 1:
-        _refuse_channels(path, series, channels)
+    if model is not None and model.n > 1:
+        _refuse_channels(path, series, model.n)
     found.cases += [Case(each.id, (each.image,), group=each.group, read=each.read) for each in series]
     if aside:
         n_images = sum(entry.n_images for entry in aside)
@@ -185,60 +222,29 @@ def _refuse_channels(path: Path, series: Sequence[SeriesCase], channels: int) ->
     )
 
 
-def _without_labels(dataset: Dataset, channels: int | None) -> list[Case]:
-    """All images of a data set, labelled or not, under the ids that it has for training."""
-    incomplete = [problem for problem in dataset.problems if problem.images]
-    if incomplete:
-        n = len(incomplete)
-        raise InputError(" ".join(problem.reason for problem in incomplete[:5]) + f" ({n} in {dataset.root})")
-    cases = [replace(case, label=None) for case in (*dataset.cases, *dataset.unlabelled)]
-    for case in cases:
-        if channels is not None and len(case.images) not in (1, channels):
-            raise InputError(_wrong_count(case.id, len(case.images), channels))
-    return cases
-
-
-def _as_cases(scans: Scans, channels: int | None) -> list[Case]:
-    """The cases of one folder's scans: a file each, or the files of its channels."""
-    grouped = _channel_files(scans, channels)
-    members = {stem for stems in grouped.values() for stem in stems}
-    cases = [Case(safe_id(base), tuple(scans.paths[stem] for stem in stems)) for base, stems in grouped.items()]
-    cases += [Case(safe_id(stem), (path,)) for stem, path in scans.paths.items() if stem not in members]
-    return sorted(cases, key=lambda case: natural_key(case.id))
-
-
-def _channel_files(scans: Scans, channels: int | None) -> dict[str, list[str]]:
-    """By base, its stems in channel order, for the files that are channels of one case.
+def _add_dataset(dataset: Dataset, model: ModelChannels | None, found: Inputs) -> None:
+    """All images of a data set, labelled or not, under the ids that it has for training.
 
     Raises:
-        InputError: Files are numbered like channels, but in another number than the model has.
+        InputError: The data set names its channels, and not as the model does.
     """
-    numbered = {base: [of[c] for c in sorted(of)] for base, of in by_channel(scans.paths, NUMBERED).items()}
-    # One file called case_0000 is case; several are channels only for a model of several, else frames.
-    single = {base: stems for base, stems in numbered.items() if stems == [f"{base}_0000"]}
-    several = {base: stems for base, stems in numbered.items() if len(stems) > 1}
-    if channels is None:
-        counts = {len(stems) for stems in numbered.values()}
-        return {**single, **several} if len(counts) == 1 else single
-    if channels == 1:
-        return single
-    for base, stems in several.items():
-        if len(stems) != channels:
-            raise InputError(_wrong_count(base, len(stems), channels))
-    if several:
-        return {**single, **several}
-    named = {base: [of[c] for c in sorted(of, key=natural_key)] for base, of in by_channel(scans.paths, NAMED).items()}
-    complete = {base: stems for base, stems in named.items() if len(stems) == channels}
-    # patient-a and patient-b may as well be two cases that hold all channels in one file: their headers tell.
-    return {b: stems for b, stems in complete.items() if _n_channels(scans.paths[stems[0]]) != channels} | single
+    found.problems += [problem for problem in dataset.problems if problem.images]
+    cases = [replace(case, label=None) for case in (*dataset.cases, *dataset.unlabelled)]
+    if model is None:
+        found.cases += cases
+        return
+    order = model.order(dataset.channels, str(dataset.root))
+    other = model.mismatch(dataset.channels)
+    if other is not None:
+        found.notes.append(f"{dataset.root} calls its channel {other}, and the model {model.names[0]}: are they one?")
+    for case in cases:
+        if case.channels or len(case.images) not in (1, model.n):
+            found.problems.append(BadCase(case.id, _wrong_channels(case, dataset, model), case.images))
+        else:
+            found.add([in_order(case, order)], by_order=order is None)
 
 
-def _n_channels(path: Path) -> int | None:
-    try:
-        return io.read_geometry(path, io.ReadOptions(channels="last"))[1]
-    except InputError:
-        return None
-
-
-def _wrong_count(case_id: str, n_files: int, channels: int) -> str:
-    return f"Case {case_id} has {n_files} files of channels, but the model has {channels} channels."
+def _wrong_channels(case: Case, dataset: Dataset, model: ModelChannels) -> str:
+    n, names = len(case.images), case.channels or dataset.channels
+    files = f"{n} file{'' if n == 1 else 's'} of channels"
+    return f"Case {case.id} has {files}, but the model has {model}: its own are {', '.join(names)}."

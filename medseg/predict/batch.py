@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from medseg import io
 from medseg.core.errors import InputError, MachineError, MedsegError, UsageError
-from medseg.core.events import CaseFailed, CasePredicted, Event, Finished, Warned
+from medseg.core.events import CaseFailed, CasePredicted, Event, Finished, Noted, Warned
 from medseg.core.given import as_given
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_image
-from medseg.data.dataset import Case, too_long
+from medseg.data.dataset import BadCase, Case, too_long
 from medseg.data.inputs import find_inputs
 from medseg.data.pictures import as_a_model_sees
 from medseg.model import Model, load_model
@@ -95,9 +95,10 @@ def predict_cases(
     _check_request(paths, out, options)
     trained = load_model(model)
     read = trained.read.updated((options.read or io.ReadOptions()).to_pairs())
-    found = find_inputs(paths, len(trained.plan.channels), read)
+    found = find_inputs(paths, trained.plan.channels, read)
     cases = tuple(as_a_model_sees(case, trained.plan.channels) for case in found.cases)
     work = _Work(trained, out, options, cases, tuple(paths))
+    yield from (Noted(as_given(remark, paths)) for remark in found.remarks)
     yield from (Warned(as_given(note, paths)) for note in (*found.notes, *work.notes))
     if options.mirror and not trained.plan.mirror_axes:
         yield Warned("This model was trained without mirroring, so there are no mirrored views to average over.")
@@ -107,6 +108,9 @@ def predict_cases(
             status = "failed" if isinstance(event, CaseFailed) else event.status
             counts[status] = counts.get(status, 0) + 1
             yield event
+        for done, problem in enumerate(found.problems, start=len(cases) + 1):
+            counts["failed"] += 1
+            yield work.refuse(problem, done, len(cases) + len(found.problems))
     finally:
         work.close()
     yield Finished(str(out), time.perf_counter() - start, counts)
@@ -186,6 +190,7 @@ class _Work:
             "preview": options.preview,
             "probabilities": options.probabilities,
             "read": self.read.updated(case.read).to_pairs(),
+            **({"layers": list(case.layers)} if case.layers else {}),
         }
 
     @property
@@ -230,6 +235,12 @@ class _Work:
         if record.status == "failed":
             return CaseFailed(case.id, record.reason or "", done, total)
         return _event(record, "predicted", done, total)
+
+    def refuse(self, problem: BadCase, done: int, total: int) -> CaseFailed:
+        """Record a case that was found, and cannot be used."""
+        record = self._failed(Case(problem.id, problem.images), None, problem.reason, time.perf_counter())
+        self._record(record)
+        return CaseFailed(problem.id, record.reason or "", done, total)
 
     def close(self) -> None:
         if self.ledger is not None:

@@ -15,7 +15,20 @@ def found(*paths, channels=1):
 
 
 def test_a_file_is_a_case_called_by_its_stem(tmp_path):
-    assert found(put_image(tmp_path / "scan.nii.gz")) == {"scan": ["scan.nii.gz"]}
+    assert found(put_image(tmp_path / "knee.nii.gz")) == {"knee": ["knee.nii.gz"]}
+
+
+@pytest.mark.parametrize("name", ["ct", "scan", "T1", "image", "imaging", "MRI_T2w", "ct_0000"])
+def test_a_file_called_as_in_every_folder_is_called_by_its_folder(tmp_path, name):
+    paths = [put_image(tmp_path / f"s{number:04d}/{name}.nii.gz") for number in (40, 41)]
+    assert list(found(*paths)) == ["s0040", "s0041"]
+    assert list(found(*(path.parent for path in paths))) == ["s0040", "s0041"]
+
+
+def test_a_file_called_as_the_channel_of_the_model_is_called_by_its_folder(tmp_path):
+    path = put_image(tmp_path / "p7/late phase.nii.gz")
+    assert list(found(path, channels=["Late-Phase"])) == ["p7"]
+    assert list(found(path, channels=["image"])) == ["late phase"]
 
 
 def test_a_folder_of_files_is_a_case_each_in_natural_order(tmp_path):
@@ -26,11 +39,13 @@ def test_a_folder_of_files_is_a_case_each_in_natural_order(tmp_path):
     assert list(found(tmp_path)) == ["s_1", "s_2", "s_10"]
 
 
-def test_for_a_model_of_one_channel_the_number_is_dropped_but_frames_stay_apart(tmp_path):
+def test_for_a_model_of_one_channel_the_first_number_is_dropped_whatever_else_lies_there(tmp_path):
     put_image(tmp_path / "a_0000.nii.gz")
-    put_image(tmp_path / "frame_0000.nii.gz")
+    first = put_image(tmp_path / "frame_0000.nii.gz")
+    assert list(found(tmp_path)) == ["a", "frame"]
     put_image(tmp_path / "frame_0001.nii.gz")
-    assert list(found(tmp_path)) == ["a", "frame_0000", "frame_0001"]
+    assert list(found(tmp_path)) == ["a", "frame", "frame_0001"]
+    assert list(found(first)) == ["frame"]
 
 
 @pytest.mark.parametrize("channels", [2, None])
@@ -106,8 +121,8 @@ def test_a_table_gives_its_images_whether_labelled_or_not(tmp_path):
 
 
 def test_two_inputs_of_one_name_are_refused_with_both_paths(tmp_path):
-    one, two = put_image(tmp_path / "a/scan.nii.gz"), put_image(tmp_path / "b/scan.nii.gz")
-    with pytest.raises(InputError, match=r"id 'scan': .*a/scan\.nii\.gz and .*b/scan\.nii\.gz"):
+    one, two = put_image(tmp_path / "a/knee.nii.gz"), put_image(tmp_path / "b/knee.nii.gz")
+    with pytest.raises(InputError, match=r"id 'knee': .*a/knee\.nii\.gz and .*b/knee\.nii\.gz"):
         find_cases([one, two], 1)
 
 

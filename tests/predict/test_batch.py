@@ -1,6 +1,7 @@
 import json
 import re
 import signal
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from medseg import io
 from medseg.core.errors import InputError, MachineError, ModelError, UsageError
-from medseg.core.events import CaseFailed, CasePredicted, Finished, Warned
+from medseg.core.events import CaseFailed, CasePredicted, Finished, Noted, Warned
 from medseg.core.geometry import Geometry
 from medseg.core.volume import Volume
 from medseg.model import ModelInfo, save_model
@@ -227,8 +228,25 @@ def test_a_scan_of_two_files_is_one_case(tmp_path):
     model = make_model(tmp_path / "model", channels=("T1", "T2"))
     for n in range(2):
         write_scan(tmp_path / "scans" / f"knee_000{n}.nii.gz", seed=n)
-    (event, _) = predict_cases([tmp_path / "scans"], model, tmp_path / "out", CPU)
+    (noted, event, _) = predict_cases([tmp_path / "scans"], model, tmp_path / "out", CPU)
+    assert noted == Noted("1 case has no names for the channels: their order counts, and they are taken for T1, T2.")
     assert (event.case, event.outputs) == ("knee", ("knee.nii.gz", "knee.labels.txt"))
+
+
+def test_channels_of_other_names_fail_by_name_and_the_others_go_on(tmp_path):
+    model = make_model(tmp_path / "model", channels=("T1", "T2"))
+    for seed, name in enumerate(("knee_t2", "knee_t1", "hip_t2", "hip_flair")):
+        write_scan(tmp_path / "scans" / f"{name}.nii.gz", seed=seed)
+    (event, failed, finished) = predict_cases([tmp_path / "scans"], model, tmp_path / "out", CPU)
+    assert (event.case, failed.case) == ("knee", "hip")
+    assert "T1 is missing; the model knows no flair" in failed.reason
+    assert finished.summary == {"predicted": 1, "current": 0, "failed": 1}
+    records = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]
+    assert {record["case"]: record["status"] for record in records} == {"knee": "predicted", "hip": "failed"}
+    direct = Predictor.load(model, device="cpu", arithmetic="float32")
+    channels = [io.read(tmp_path / "scans" / f"knee_{name}.nii.gz") for name in ("t1", "t2")]
+    image = replace(channels[0], array=np.concatenate([channel.array for channel in channels]))
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "out" / "knee.nii.gz").array, direct(image).labels.array)
 
 
 def test_a_preview_is_drawn_beside_the_mask(scans, model, tmp_path):
