@@ -12,6 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -29,6 +30,9 @@ __all__ = ["app", "main"]
 
 DEFECT = 70
 BROKEN_PIPE = 141
+
+OPEN_FILES = 4096
+"""As many are asked for at the start: below the 10,240 that macOS grants at most."""
 
 _WrongUse: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """What typer raises of a wrong command line: click's exception, which newer releases of typer carry in themselves."""
@@ -70,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     streams.prepare()
     streams.silence_libraries()
     signal.signal(signal.SIGTERM, _terminate)
+    _allow_open_files()
     exit_code = run(sys.argv[1:] if arguments is None else arguments)
     streams.settle()
     sys.exit(exit_code)
@@ -107,6 +112,22 @@ def run(arguments: Sequence[str]) -> int:
         return _os_error(error, arguments)
     except Exception as error:  # noqa: BLE001  # the last boundary: a defect of ours ends in one line, too
         return _defect(error, arguments)
+
+
+def _allow_open_files() -> None:
+    """Raise the limit of open files towards what the system allows anyway: macOS begins with 256.
+
+    Nothing of medseg's holds a file open for each case; loader processes and libraries want a few hundred at most.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _terminate(*_: object) -> None:

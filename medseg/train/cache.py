@@ -1,15 +1,18 @@
 """Prepared cases on disk: each is read and preprocessed once, then training draws patches from memory maps.
 
-A cache folder holds `CASE.image.npy` (float32, channels first, plan grid), `CASE.classes.npy` (class indices) and
-`CASE.foreground.npz` (up to 10,000 voxel indices of each class, where patches may be centred). It belongs to one plan:
-`cache.json` holds the plan's digest, and a cache of another plan is emptied. Opened cases are memory maps, so the
-machine's memory is the operating system's affair.
+A cache folder holds `CASE.image.npy` (float32, channels first, plan grid), `CASE.classes.npy` (class indices),
+`CASE.places.npy` (up to 10,000 voxel indices of each class, where patches may be centred) and, written last,
+`CASE.json`: the stamp of the files that the case was made of. The folder belongs to one plan: `cache.json` holds the
+plan's digest, and a cache of another plan is emptied.
+
+A case is mapped for as long as a patch is cut out of it, and no longer: neither open files nor memory grow with the
+number of cases, and no mapped file is in the way when the folder is removed (Windows removes none).
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +26,15 @@ from medseg.plan.plan import Plan
 
 __all__ = ["Cache", "CachedCase"]
 
+SCHEMA = "medseg/cache/2"
+
 PLACES = 10_000
 """Voxel indices of a class that are kept a case: enough to centre patches anywhere in it, little enough to forget."""
 
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A prepared case: views on disk.
+    """A prepared case: views on disk, which are closed when nobody holds them any more.
 
     Attributes:
         image: float32 (channels, i, j, k) on the plan grid.
@@ -50,49 +55,53 @@ class Cache:
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder = folder
-        self._digest = _digest(plan)
-        self._open: dict[str, CachedCase] = {}
-        index = folder / "cache.json"
-        if not index.is_file() or _stored_digest(index) != self._digest:
+        index, content = folder / "cache.json", {"schema": SCHEMA, "plan": _digest(plan)}
+        if _stored(index) != content:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(index, {"schema": "medseg/cache/1", "plan": self._digest})
+            write_json(index, content)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
+    def missing(self, stamps: Mapping[str, str]) -> list[str]:
+        """Of the cases with the stamps of their files, those that are not prepared yet, or were of other files."""
+        return [case for case, stamp in stamps.items() if _stored(self._path(case, "json")) != {"made_of": stamp}]
 
-    def missing(self, cases: Iterable[str]) -> list[str]:
-        """Those of `cases` that are not prepared yet."""
-        return [case for case in cases if not self._path(case, "foreground.npz").is_file()]
-
-    def put(self, case: str, image: NDArray[np.float32], classes: NDArray[Any], rng: np.random.Generator) -> None:
-        """Store a prepared case; the foreground comes last, so that its presence says that the case is whole."""
-        for name, array in (("image.npy", image), ("classes.npy", classes)):
-            with replacing(self._path(case, name)) as path, path.open("wb") as file:
+    def put(
+        self, case: str, image: NDArray[np.float32], classes: NDArray[Any], rng: np.random.Generator, stamp: str
+    ) -> None:
+        """Store a prepared case; the stamp of its files comes last: its presence says that the case is whole."""
+        self._path(case, "json").unlink(missing_ok=True)
+        for name, array in (("image", image), ("classes", classes), ("places", _packed(_places(classes, rng)))):
+            with replacing(self._path(case, f"{name}.npy")) as path, path.open("wb") as file:
                 np.save(file, np.ascontiguousarray(array))
-        places = {str(label): found for label, found in _places(classes, rng).items()}
-        with replacing(self._path(case, "foreground.npz")) as path, path.open("wb") as file:
-            np.savez(file, **places)  # type: ignore[arg-type]  # numpy's stub takes the keys for its options
+        write_json(self._path(case, "json"), {"made_of": stamp})
 
     def get(self, case: str) -> CachedCase:
-        """A prepared case as memory maps, kept open."""
-        if case not in self._open:
-            with np.load(self._path(case, "foreground.npz")) as stored:
-                places = {int(label): stored[label] for label in stored.files}
-            self._open[case] = CachedCase(
-                np.load(self._path(case, "image.npy"), mmap_mode="r"),
-                np.load(self._path(case, "classes.npy"), mmap_mode="r"),
-                places,
-            )
-        return self._open[case]
+        """A prepared case as memory maps, open as long as its arrays are held."""
+        image, classes, packed = (
+            np.load(self._path(case, f"{name}.npy"), mmap_mode="r") for name in ("image", "classes", "places")
+        )
+        return CachedCase(image, classes, _unpacked(packed))
 
     def remove(self) -> None:
         """Delete the folder and all in it."""
-        self._open.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, case: str, ending: str) -> Path:
-        return self.folder / f"{case}.{ending}"
+        return self.folder / "cases" / f"{case}.{ending}"
+
+
+def _packed(places: Mapping[int, NDArray[np.int32]]) -> NDArray[np.int32]:
+    """All places in one table (n, 3), which is one file: how many classes, (class, start, stop) of each, places."""
+    n_rows = [len(found) for found in places.values()]
+    stops = 1 + len(places) + np.cumsum(n_rows, dtype=np.int32)
+    index = np.array([*zip(places, stops - n_rows, stops, strict=True)], np.int32).reshape(-1, 3)
+    return np.concatenate([np.array([[len(places), 0, 0]], np.int32), index, *places.values()])
+
+
+def _unpacked(packed: NDArray[np.int32]) -> dict[int, NDArray[np.int32]]:
+    """The inverse of `_packed`, as views."""
+    index = packed[1 : 1 + int(packed[0, 0])].tolist()
+    return {label: packed[start:stop] for label, start, stop in index}
 
 
 def _places(classes: NDArray[Any], rng: np.random.Generator) -> dict[int, NDArray[np.int32]]:
@@ -120,9 +129,9 @@ def _digest(plan: Plan) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def _stored_digest(index: Path) -> str | None:
+def _stored(path: Path) -> object:
+    """What a small JSON file holds; None where there is none, or none that can be read."""
     try:
-        stored = json.loads(index.read_text(encoding="utf-8"))
-    except ValueError:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
-    return stored.get("plan") if isinstance(stored, dict) else None

@@ -31,6 +31,7 @@ from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.data.cases import read_image, read_label_map, together
 from medseg.data.dataset import Case, Dataset
+from medseg.data.stamps import stamp_of
 from medseg.io.options import ReadOptions
 from medseg.plan.plan import Plan
 from medseg.train.batches import Batch, PatchBatches
@@ -147,19 +148,22 @@ def prepared(image: Volume, label_map: LabelMap, plan: Plan) -> tuple[NDArray[np
 def prepare(
     dataset: Dataset, ids: Sequence[str], plan: Plan, options: ReadOptions, cache: Cache, workers: int
 ) -> Generator[Event, None, None]:
-    """Fill the cache with the cases that it lacks; yields `CaseRead` for each.
+    """Fill the cache with the cases that it lacks or that were made of other files; yields `CaseRead` for each.
 
     Raises:
         InputError: A case cannot be read any more.
     """
-    missing = set(cache.missing(ids))
+    wanted = set(ids)
+    # Taken before the files are read: one that changes meanwhile is then prepared anew by the next call.
+    stamps = {case.id: stamp_of(case) for case in dataset.cases if case.id in wanted}
+    missing = set(cache.missing(stamps))
     cases = [case for case in dataset.cases if case.id in missing]
     transform = Prepare(plan, options, stacked=any(case.stacked for case in cases))
     items = [_item(case) for case in cases]
     loader = _loader(MonaiDataset(items, transform), workers, sampler=None)
     for done, item in enumerate(_unwrapped(loader), start=1):
         rng = np.random.default_rng([*item["case"].encode()])
-        cache.put(item["case"], item["image"], item["classes"], rng)
+        cache.put(item["case"], item["image"], item["classes"], rng, stamps[item["case"]])
         yield CaseRead(item["case"], done, len(items), "preparing")
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -189,3 +190,15 @@ def test_json_is_one_object_a_line_and_the_screen_is_elsewhere(capsys, tmp_path)
 
 def test_quiet_says_nothing(capsys, tmp_path):
     assert run(capsys, "sample", tmp_path / "s", "-q") == (0, "", "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit of open files that a process could set")
+def test_a_low_limit_of_open_files_is_raised_to_what_the_system_allows(tmp_path):
+    """The soft limit is the shell's habit, the hard one the system's rule: it stays."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 300))\n"
+        "import atexit; atexit.register(lambda: print(resource.getrlimit(resource.RLIMIT_NOFILE)))\n"
+        "from medseg.cli.app import main; main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.splitlines()[-1] == "(300, 300)"

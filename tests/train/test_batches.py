@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ def cache(tmp_path_factory, plan):
         classes = np.zeros(shape, np.uint8)
         classes[3:5, 20:22, 1:4] = 1
         classes[15, 10, 12] = 2
-        cache.put(case, coded(shape, 10_000 * number)[None], classes, np.random.default_rng(0))
+        cache.put(case, coded(shape, 10_000 * number)[None], classes, np.random.default_rng(0), "")
     return cache
 
 
@@ -76,7 +78,7 @@ def test_without_foreground_patches_lie_anywhere(cache, plan):
 def test_small_cases_are_padded_as_prediction_pads_them(tmp_path_factory, plan, side):
     cache = Cache(tmp_path_factory.mktemp("small") / "cache", plan)
     image = 1 + coded((side, side, min(side, 8)), 0)[None]
-    cache.put("a", image, np.ones(image.shape[1:], np.uint8), np.random.default_rng(0))
+    cache.put("a", image, np.ones(image.shape[1:], np.uint8), np.random.default_rng(0), "")
     patch, classes = PatchBatches(cache, ["a"], plan, 0.5, 0)[0]
     np.testing.assert_array_equal(patch[0], pad_to(image, (16, 16, 8))[0])
     assert int((classes[0] == 1).sum()) == image[0].size
@@ -97,3 +99,24 @@ def test_the_random_numbers_of_a_step_follow_from_seed_and_step():
     assert torch.equal(draw(1, 5), draw(1, 5))
     assert not torch.equal(draw(1, 5), draw(1, 6))
     assert not torch.equal(draw(1, 5), draw(2, 5))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit of open files that a process could set")
+def test_open_files_do_not_grow_with_the_cases(tmp_path, plan):
+    """One batch of fifty cases, all of them held at once, and many batches under a limit that fifty would break."""
+    import resource
+
+    cache = Cache(tmp_path / "cache", plan)
+    names = [f"case {number}" for number in range(50)]
+    for name in names:
+        cache.put(name, coded((4, 4, 4), 0)[None], np.ones((4, 4, 4), np.uint8), np.random.default_rng(0), "")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 12, hard))
+    try:
+        large = plan.model_copy(update={"batch": 50})
+        drawn = [PatchBatches(cache, names, large, 0.5, 0)[step] for step in range(3)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert all(image.shape[0] == 50 for image, _ in drawn)

@@ -15,8 +15,12 @@ def case():
     return image, classes
 
 
-def put(cache, name, case):
-    cache.put(name, *case, np.random.default_rng(0))
+def put(cache, name, case, stamp="as it was"):
+    cache.put(name, *case, np.random.default_rng(0), stamp)
+
+
+def stamps(*names):
+    return dict.fromkeys(names, "as it was")
 
 
 def test_a_case_comes_back_voxel_by_voxel_with_the_places_of_its_classes(tmp_path, plan, case):
@@ -44,7 +48,7 @@ def test_a_case_without_a_class_has_no_places_and_is_whole(tmp_path, plan, value
     """A scan without lesions, or one of which nothing is annotated, is a training case like any other."""
     cache = Cache(tmp_path / "cache", plan)
     put(cache, "a", (np.ones((1, *shape), np.float32), np.full(shape, value, np.uint8)))
-    assert cache.missing(["a"]) == []
+    assert cache.missing(stamps("a")) == []
     assert cache.get("a").places == {}
 
 
@@ -59,21 +63,55 @@ def test_a_class_of_one_voxel_has_one_place(tmp_path, plan):
 def test_only_missing_cases_are_asked_for_again(tmp_path, plan, case):
     cache = Cache(tmp_path / "cache", plan)
     put(cache, "a", case)
-    assert Cache(tmp_path / "cache", plan).missing(["a", "b"]) == ["b"]
+    assert Cache(tmp_path / "cache", plan).missing(stamps("a", "b")) == ["b"]
 
 
 def test_a_cache_of_another_preprocessing_is_emptied(tmp_path, plan, case):
     put(Cache(tmp_path / "cache", plan), "a", case)
     how = plan.preprocessing.model_copy(update={"spacing_mm": (2.0, 2.0, 2.0)})
     other = plan.model_copy(update={"preprocessing": how})
-    assert Cache(tmp_path / "cache", other).missing(["a"]) == ["a"]
+    assert Cache(tmp_path / "cache", other).missing(stamps("a")) == ["a"]
+
+
+def test_a_case_of_files_that_have_changed_is_asked_for_again(tmp_path, plan, case):
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", case)
+    put(cache, "b", case)
+    assert cache.missing({"a": "as it was", "b": "redrawn"}) == ["b"]
+    put(cache, "b", (case[0] + 1, case[1]), "redrawn")
+    assert cache.missing({"a": "as it was", "b": "redrawn"}) == []
+    np.testing.assert_array_equal(cache.get("b").image, case[0] + 1)
+
+
+def test_a_case_may_be_called_like_the_index(tmp_path, plan, case):
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "cache", case)
+    assert Cache(tmp_path / "cache", plan).missing(stamps("cache")) == []
+
+
+def test_a_cache_of_an_older_form_is_emptied(tmp_path, plan, case):
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", case)
+    index = tmp_path / "cache" / "cache.json"
+    index.write_text(index.read_text().replace("cache/2", "cache/1"))
+    assert Cache(tmp_path / "cache", plan).missing(stamps("a")) == ["a"]
+
+
+def test_places_of_many_classes_come_back_each_with_its_own(tmp_path, plan):
+    classes = np.random.default_rng(1).permutation(np.arange(254, dtype=np.uint8).repeat(3)).reshape(6, 127, 1)
+    cache = Cache(tmp_path / "cache", plan)
+    put(cache, "a", (np.zeros((1, 6, 127, 1), np.float32), classes))
+    places = cache.get("a").places
+    assert sorted(places) == list(range(1, 254))
+    for label, found in places.items():
+        assert {tuple(voxel) for voxel in found.tolist()} == {tuple(v) for v in np.argwhere(classes == label).tolist()}
 
 
 def test_a_case_that_was_half_written_is_missing(tmp_path, plan, case):
     cache = Cache(tmp_path / "cache", plan)
     put(cache, "a", case)
-    (tmp_path / "cache" / "a.foreground.npz").unlink()
-    assert cache.missing(["a"]) == ["a"]
+    (tmp_path / "cache" / "cases" / "a.json").unlink()
+    assert cache.missing(stamps("a")) == ["a"]
 
 
 def test_a_cache_can_be_sent_to_another_process(tmp_path, plan, case):
