@@ -88,7 +88,7 @@ def find_inputs(
     """
     found, options, model = Inputs(), options or io.ReadOptions(), ModelChannels.of(channels)
     loose: dict[Path, dict[str, Path]] = {}
-    for path in map(Path, paths):
+    for path in dict.fromkeys(io.main_file(Path(path)) for path in paths):
         if existing(path).is_dir():
             _add_folder(path, model, options, found)
         elif is_table(path):

@@ -49,6 +49,7 @@ def foreign_files(found: Listing) -> list[Path]:
         for path in found.files
         if not is_sidecar(path)
         and not (has_headers and path.suffix.lower() in _DATA_OF_HEADERS)
+        and io.main_file(path) == path
         and io.kind_of(path) is None
     ]
 

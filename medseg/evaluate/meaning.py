@@ -24,7 +24,7 @@ from medseg.evaluate.pairs import Source
 
 __all__ = ["Meant", "agreed", "read_prediction", "read_reference"]
 
-_OWN_NUMBERS = frozenset({"nifti", "mha", "png", "tiff", "bmp", "gif"})
+_OWN_NUMBERS = frozenset({"nifti", "mgh", "mha", "png", "tiff", "bmp", "gif"})
 """Kinds of files whose values are those that somebody gave: names beside them say what the values mean."""
 
 _GENERIC = frozenset({"91723000", "123037004", "85756007", "49755003"})

@@ -54,7 +54,7 @@ class Drawn:
 Source = Path | LabelMap | Drawn
 """Where a label map comes from: a file, memory, or a data set."""
 
-_LABEL_MAP_KINDS = frozenset({"nifti", "mha", "nrrd", "png", "tiff", "bmp", "gif", "dicom"})
+_LABEL_MAP_KINDS = frozenset({"nifti", "mgh", "mha", "nrrd", "png", "tiff", "bmp", "gif", "dicom"})
 """Kinds that can hold a label map; JPEG cannot: it changes values."""
 
 PROBABILITIES = "_probabilities"

@@ -98,7 +98,7 @@ def _opened(root: Path, config: DataConfig) -> Dataset:
     Raises:
         InputError: It is neither, or it can be read in more than one way.
     """
-    read = io.ReadOptions.parse(config.read)
+    root, read = io.main_file(root), io.ReadOptions.parse(config.read)
     if root.is_file() and io.kind_of(root) is not None:
         return _scans(root, find_cases([root], options=read))
     if root.is_file() and root.suffix.lower() not in (".csv", ".tsv"):

@@ -21,6 +21,7 @@ from medseg.io.door import (
 )
 from medseg.io.kinds import kind_of, stem, suffix_for
 from medseg.io.options import ReadOptions
+from medseg.io.pairs import main_file
 from medseg.io.structures import read_structures
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "check_writable",
     "files",
     "kind_of",
+    "main_file",
     "read",
     "read_geometry",
     "read_labels",

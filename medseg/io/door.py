@@ -21,6 +21,7 @@ from medseg.io.files import replacing
 from medseg.io.foreign import why_unread
 from medseg.io.kinds import WRITABLE, kind_of, suffix_of
 from medseg.io.options import ReadOptions
+from medseg.io.pairs import main_file
 
 __all__ = [
     "catalogue",
@@ -35,7 +36,8 @@ __all__ = [
 
 _MODULES = {
     "nifti": "medseg.io.nifti",
-    "mha": "medseg.io.itk",
+    "mgh": "medseg.io.mgh",
+    "mha": "medseg.io.metaimage",
     "nrrd": "medseg.io.nrrd",
     "png": "medseg.io.raster",
     "tiff": "medseg.io.raster",
@@ -61,7 +63,7 @@ def read(path: Path | str, options: ReadOptions | None = None) -> Volume:
         UsageError: There is no such path.
         InputError: It is no image, damaged, or cannot be placed in space without guessing.
     """
-    path = Path(path)
+    path = main_file(Path(path))
     with _reading(path):
         volume: Volume = _module(path).read(path, options or ReadOptions())
     return volume
@@ -82,7 +84,7 @@ def read_labels(
         UsageError: There is no such path.
         InputError: It is no label map (not whole numbers, several channels, lossy), damaged, or without a place.
     """
-    path = Path(path)
+    path = main_file(Path(path))
     with _reading(path):
         module, options = _module(path), options or ReadOptions()
         label_map: LabelMap
@@ -103,7 +105,7 @@ def read_geometry(path: Path | str, options: ReadOptions | None = None) -> tuple
         UsageError: There is no such path.
         InputError: It is no image, or cannot be placed in space without guessing.
     """
-    path = Path(path)
+    path = main_file(Path(path))
     with _reading(path):
         module = _module(path)
         if module.__name__ == _MODULES["dicom"] and path.is_file():

@@ -1,6 +1,6 @@
 """What kind of image a path is: by its name, and for DICOM (whose files often have no suffix) by looking at its bytes.
 
-A kind is the short name of a format: "nifti", "mha", "nrrd", "png", "tiff", "jpeg", "bmp", "gif", "dicom".
+A kind is the short name of a format: "nifti", "mgh", "mha", "nrrd", "png", "tiff", "jpeg", "bmp", "gif", "dicom".
 """
 
 from collections.abc import Mapping
@@ -26,6 +26,9 @@ __all__ = [
 _SUFFIXES: Mapping[str, str] = {
     ".nii.gz": "nifti",
     ".nii": "nifti",
+    ".hdr": "nifti",
+    ".mgz": "mgh",
+    ".mgh": "mgh",
     ".mha": "mha",
     ".mhd": "mha",
     ".seg.nrrd": "nrrd",
@@ -44,6 +47,7 @@ _SUFFIXES: Mapping[str, str] = {
 
 _WRITTEN: Mapping[str, str] = {
     "nifti": ".nii.gz",
+    "mgh": ".nii.gz",
     "mha": ".mha",
     "nrrd": ".nrrd",
     "png": ".png",

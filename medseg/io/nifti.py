@@ -1,4 +1,4 @@
-"""NIfTI files (.nii, .nii.gz): header, geometry, voxels, and writing with the conventions of a source.
+"""NIfTI files (.nii, .nii.gz, pairs of .hdr and .img): header, geometry, voxels, and writing like a source.
 
 nibabel knows the headers; the bytes are read here, to the end of the stream, because a cut or altered gzip file is
 otherwise half an image without a word. NIfTI's world is RAS+ mm, as is ours; metres and microns are converted.
@@ -24,7 +24,10 @@ from medseg._version import __version__
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry, Voxels, is_solid
 from medseg.core.volume import LabelMap, Meta, Volume
+from medseg.io.analyze import NO_PLACE, FromAnalyze, as_nifti
+from medseg.io.binary import voxels_behind
 from medseg.io.options import ReadOptions, channels_of_volumes
+from medseg.io.pairs import voxels_beside
 from medseg.io.streams import ByteStream
 from medseg.io.values import NotALabelMapError, Scaling, as_image, as_labels, check_real, label_dtype
 
@@ -42,6 +45,11 @@ _AFFINE_NOISE_MM = 0.1
 
 _LARGEST_OFFSET_BYTES = 2**30
 """Header extensions above a gigabyte mean a damaged header, not a long text."""
+
+_PAIR_MARKS = (b"ni1", b"ni2")
+"""The mark of a header whose voxels lie in another file."""
+
+_ANALYZE_BYTES = 348
 
 _LABEL_INTENT = 1002
 _VECTOR_INTENT = 1007
@@ -65,7 +73,13 @@ class _Head:
         return prod(self.shape) * int(self.header.get_data_dtype().itemsize)
 
     @property
+    def is_pair(self) -> bool:
+        return bytes(self.header["magic"])[:3] in _PAIR_MARKS
+
+    @property
     def data_start(self) -> int:
+        if self.is_pair:
+            return max(0, int(self.header["vox_offset"]))
         # Some writers leave 0; voxels never begin before the header and the four bytes behind it.
         return max(int(self.header["vox_offset"]), int(self.header["sizeof_hdr"]) + 4)
 
@@ -123,35 +137,19 @@ def _read_whole(path: Path, options: ReadOptions) -> tuple[_Head, NDArray[Any], 
     with ByteStream(path) as stream:
         head = _read_head(stream, path, options)
         check_real(head.header.get_data_dtype(), str(path))
-        stream.read(max(0, head.data_start - stream.position))  # extensions
-        expected = head.data_start + head.n_bytes
-        voxels = _empty_bytes(head.n_bytes, path)
-        if stream.readinto(voxels.data) < head.n_bytes:
-            raise InputError(_cut_off(path, stream, expected))
-        n_behind = stream.drain()
-        if stream.damage is not None:
-            raise InputError(f"{path} is damaged: {stream.damage}, behind {stream.position} of {expected} bytes.")
+        if not head.is_pair:
+            voxels, n_behind = voxels_behind(stream, head.data_start, head.n_bytes, path)
+    if head.is_pair:
+        data_path = voxels_beside(path)
+        if data_path is None:
+            raise InputError(f"{path} is the header of a pair, and its .img is not there. Copy both files.")
+        with ByteStream(data_path) as stream:
+            voxels, n_behind = voxels_behind(stream, head.data_start, head.n_bytes, data_path)
     dtype = head.header.get_data_dtype()
-    stored = np.frombuffer(voxels, dtype).reshape(head.shape, order="F")
+    stored = voxels.view(dtype).reshape(head.shape, order="F")
     if not dtype.isnative:
         stored = stored.astype(dtype.newbyteorder("="))
     return head, stored, (f"{n_behind} bytes behind the voxels were left out.",) if n_behind else ()
-
-
-def _empty_bytes(n_bytes: int, path: Path) -> NDArray[np.uint8]:
-    try:
-        return np.empty(n_bytes, np.uint8)
-    except (MemoryError, ValueError) as error:
-        raise InputError(
-            f"{path} promises {n_bytes / 2**30:.1f} GiB of voxels, more than this machine can hold."
-        ) from error
-
-
-def _cut_off(path: Path, stream: ByteStream, expected: int) -> str:
-    if stream.damage is not None and "wrong" in stream.damage:
-        return f"{path} is damaged: {stream.damage} behind {stream.position} of {expected} bytes."
-    data = "compressed data" if stream.is_gzip else "data"
-    return f"{path} is damaged: the {data} end after {stream.position} of {expected} bytes. Copy it again."
 
 
 def _read_head(stream: ByteStream, path: Path, options: ReadOptions) -> _Head:
@@ -190,9 +188,12 @@ def _parse(stream: ByteStream, path: Path) -> nib.Nifti1Header:
         raise InputError(f"{path} is damaged: it ends inside its header, after {stream.position} of {size} bytes.")
     header: nib.Nifti1Header = kinds[size].from_fileobj(BytesIO(start), check=False)
     mark = bytes(header["magic"])[:3]
-    if mark in (b"ni1", b"ni2"):
-        raise InputError(f"{path} is the header of a pair (.hdr and .img); convert the pair to one .nii.gz file.")
-    if mark not in (b"n+1", b"n+2"):
+    is_named_pair = path.suffix.lower() == ".hdr"
+    if mark not in (b"n+1", b"n+2", *_PAIR_MARKS) and is_named_pair and size == _ANALYZE_BYTES:
+        header, mark = as_nifti(start, path), b"ni1"
+    if mark in _PAIR_MARKS and not is_named_pair:
+        raise InputError(f"{path} is the header of a pair, whose voxels lie in another file; call it .hdr again.")
+    if mark not in (b"n+1", b"n+2", *_PAIR_MARKS):
         raise InputError(f"{path} lacks NIfTI's mark 'n+1' (it may be an Analyze file); convert it to NIfTI.")
     if not 0 <= float(header["vox_offset"]) <= _LARGEST_OFFSET_BYTES:
         raise InputError(f"{path} is damaged: its header says that voxels begin at byte {header['vox_offset']}.")
@@ -272,7 +273,8 @@ def _affine(
         return qform, True, ()
     pixdim = np.abs(header["pixdim"][1:4].astype(np.float64)) * scale
     pixdim[pixdim == 0] = 1.0
-    return np.diag([*pixdim, 1.0]), False, ("The file has no place in space (sform and qform codes are 0).",)
+    warning = "The file has no place in space (sform and qform codes are 0)."
+    return np.diag([*pixdim, 1.0]), False, (NO_PLACE if isinstance(header, FromAnalyze) else warning,)
 
 
 def _mm_per_unit(header: nib.Nifti1Header, path: Path) -> float:

@@ -23,7 +23,7 @@ from medseg.io.options import ReadOptions
 from medseg.io.segments import composed, reference_grid, segments_in
 from medseg.io.text_headers import TextHeader, read_text_header
 from medseg.io.text_voxels import voxels
-from medseg.io.values import Scaling, as_image, as_labels, check_real
+from medseg.io.values import Scaling, as_image, as_labels, check_real, several_layers
 
 __all__ = ["check_grid", "read", "read_geometry", "read_labels", "write"]
 
@@ -55,7 +55,7 @@ def read_labels(path: Path, options: ReadOptions) -> LabelMap:
     stored, scaling, grid, meta, header = _read_whole(path, options)
     segments = segments_in(header.texts, str(path))
     if stored.shape[0] > 1 and not segments:
-        raise InputError(itk.several_layers(path, stored.shape[0]))
+        raise InputError(several_layers(str(path), stored.shape[0]))
     layers, mended = as_labels(stored, str(path), scaling)
     array, labels = layers[0], None
     if segments:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.core.errors import InputError
+from medseg.io.binary import empty_bytes
 from medseg.io.streams import Unpacking
 from medseg.io.text_headers import TextHeader
 
@@ -83,7 +84,7 @@ def _bytes(header: TextHeader, path: Path) -> NDArray[np.uint8]:
         check_voxels(header, path)  # so many bytes do not come of so few: say which is wrong, and take no memory
     if header.packing == "hex":
         return _of_hex(header, path)
-    voxels = _empty(expected, path)
+    found = empty_bytes(expected, path)
     filled, damage, excess = 0, None, 0
     for stream in _streams(header):
         skip = 0 if header.packing == "raw" else header.bytes_skipped
@@ -91,12 +92,12 @@ def _bytes(header: TextHeader, path: Path) -> NDArray[np.uint8]:
             rest = memoryview(piece)[min(skip, len(piece)) :]
             skip -= min(skip, len(piece))
             kept = rest[: expected - filled]
-            voxels[filled : filled + len(kept)] = np.frombuffer(kept, np.uint8)
+            found[filled : filled + len(kept)] = np.frombuffer(kept, np.uint8)
             filled += len(kept)
             excess += len(rest) - len(kept)
         damage = damage or stream.damage
     _check_count(header, filled + excess, path, damage)
-    return voxels
+    return found
 
 
 def _words(header: TextHeader) -> list[bytes]:
@@ -148,15 +149,6 @@ def _raw_size(header: TextHeader) -> int:
 
 def _packed_size(header: TextHeader) -> int:
     return sum(path.stat().st_size for path in header.data_paths)
-
-
-def _empty(n_bytes: int, path: Path) -> NDArray[np.uint8]:
-    try:
-        return np.empty(n_bytes, np.uint8)
-    except (MemoryError, ValueError) as error:
-        raise InputError(
-            f"{path} promises {n_bytes / 2**30:.1f} GiB of voxels, more than this machine can hold."
-        ) from error
 
 
 def _check_count(header: TextHeader, found: int, path: Path, damage: str | None = None) -> None:

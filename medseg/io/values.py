@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from medseg.core.errors import InputError
 from medseg.core.labels import LARGEST_VALUE
 
-__all__ = ["NOT_FINITE", "NotALabelMapError", "Scaling", "as_image", "as_labels", "check_real", "label_dtype"]
+__all__ = [
+    "NOT_FINITE",
+    "NotALabelMapError",
+    "Scaling",
+    "as_image",
+    "as_labels",
+    "check_real",
+    "label_dtype",
+    "several_layers",
+]
 
 NOT_FINITE = "voxels are not finite"
 """What the warning about NaN and infinity says in every format: by it a listener knows that warning from others."""
@@ -102,6 +111,14 @@ def as_labels(
             )
         return np.asarray(whole).astype(np.uint8 if largest <= 255 else np.uint16), warnings
     return whole.astype(np.uint8), warnings
+
+
+def several_layers(name: str, n: int) -> str:
+    """Why a file of several layers or channels is no label map: a sentence."""
+    return (
+        f"{name} is not one label map: it holds {n} layers or channels. "
+        "Export overlapping segments as one label map (Slicer: 'Export visible segments to labelmap')."
+    )
 
 
 def label_dtype(array: NDArray[np.generic]) -> type[np.uint8 | np.uint16 | np.int32]:

@@ -23,6 +23,7 @@ from medseg.io.compare import difference
 from medseg.io.files import digest
 from medseg.io.kinds import PICTURES
 from medseg.io.names import unique_names
+from medseg.io.parts import image_digest
 
 __all__ = [
     "FORMATS",
@@ -130,7 +131,7 @@ def input_digest(case: Case) -> str:
     Raises:
         InputError: A file cannot be read.
     """
-    each = [digest(path) for path in case.images]
+    each = [image_digest(path) for path in case.images]
     return each[0] if len(each) == 1 else f"sha256:{sha256(' '.join(each).encode()).hexdigest()}"
 
 

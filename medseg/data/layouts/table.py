@@ -263,6 +263,7 @@ def _existing(text: str, table: Path, line: int, column: str, wrong: list[str]) 
     path = table.parent / text
     if not path.exists():
         path = table.parent / text.replace("\\", "/")
+    path = io.main_file(path)
     if not path.exists():
         wrong.append(f"line {line}: there is no {text} ({column})")
     elif io.kind_of(path) is None and not isinstance(label_source(path), Mapping):
