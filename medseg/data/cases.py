@@ -45,9 +45,9 @@ def read_image(case: Case, options: io.ReadOptions, channels: Sequence[str] = ()
     options = options.updated(case.read)
     if case.stacked and options.channels == "auto" and options.volume is None:
         options = replace(options, channels="last")
-    first, *others = (io.read(path, options) for path in case.images)
-    if not others:
-        return _with_layers(first, case)
+    if len(case.images) == 1:
+        return _with_layers(io.read(case.images[0], options), case)
+    first, *others = (io.read(path, options.of_channel(n)) for n, path in enumerate(case.images))
     names = _channel_names(case.images, channels)
     warnings, arrays, own_grids = list(first.meta.warnings), [first.array], dict[int, Geometry]()
     for number, other in enumerate(others, start=1):
@@ -124,8 +124,8 @@ def read_label_map(source: LabelSource, options: io.ReadOptions, image: Path) ->
         InputError: A file cannot be read.
     """
     if isinstance(source, Mapping):
-        return io.read_structures(source, options, image)
-    return io.read_labels(source, options, image)
+        return io.read_structures(source, options.of_channel(0), image)
+    return io.read_labels(source, options.of_channel(0), image)
 
 
 def together(

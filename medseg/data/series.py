@@ -68,8 +68,8 @@ def in_question(series: Sequence[io.SeriesEntry], options: io.ReadOptions) -> tu
     return tuple(
         entry
         for entry in series
-        if (options.series is None or options.series in (entry.uid, entry.number))
-        and (options.modality is None or options.modality.upper() == entry.modality.upper())
+        if (options.series is None or any(word in (entry.uid, entry.number) for word in options.wanted_series))
+        and (options.modality is None or entry.modality.upper() in options.modalities)
     )
 
 

@@ -262,7 +262,7 @@ def _voxels(source: Source, options: EvaluateOptions) -> int:
         if isinstance(source, LabelMap):
             grid: Geometry = source.geometry
         elif isinstance(source, Drawn):
-            grid = io.read_geometry(source.image, options.read.updated(source.read))[0]
+            grid = io.read_geometry(source.image, options.read.updated(source.read).of_channel(0))[0]
         else:
             grid = io.read_geometry(source, options.read)[0]
     except MedsegError:

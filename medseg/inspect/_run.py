@@ -159,7 +159,9 @@ def _processes(jobs: Sequence[Job], options: InspectOptions) -> int:
 
 def _voxels(job: Job) -> int:
     try:
-        grid, n_channels = io.read_geometry(job.case.images[0], replace(job.options, channels="last"))
+        grid, n_channels = io.read_geometry(
+            job.case.images[0], replace(job.options.updated(job.case.read).of_channel(0), channels="last")
+        )
     except MedsegError:  # it will be a finding
         return 0
     return grid.shape[0] * grid.shape[1] * grid.shape[2] * max(n_channels, len(job.case.images))

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from medseg.core.errors import InputError, UsageError
 
-__all__ = ["ReadOptions", "channels_of_volumes"]
+__all__ = ["ReadOptions", "channels_of_volumes", "modality_code"]
 
 _GeometryChoice = Literal["auto", "sform", "qform"]
 _ChannelsChoice = Literal["auto", "last", "first"]
@@ -40,9 +40,12 @@ _ALLOWED: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_CODES = {"PET": "PT", "MRI": "MR"}
+"""What people say → what DICOM writes."""
+
 _EXAMPLES: Mapping[str, str] = {
     "series": "a SeriesInstanceUID or a SeriesNumber",
-    "modality": "a modality as DICOM writes it, such as CT, MR or PT",
+    "modality": "a modality as DICOM writes it, such as CT, MR or PT, or CT+PT for both as channels",
     "select": "attributes and their values, such as select=EchoTime=10 or select=EchoTime=10,ImageType=M",
     "overlaps": "regions, refuse, or names of structures in order, such as overlaps=tumour,liver",
 }
@@ -59,8 +62,10 @@ class ReadOptions:
             NRRD file does; "auto" refuses a file that does not say it.
         volume: Which volume of a 4-D file or DICOM series to take, counted from 0; None refuses such a one.
         space: Patient axes of an NRRD file that does not name them; "auto" refuses such a file.
-        series: SeriesInstanceUID (or SeriesNumber) of the one DICOM series to take where a folder holds several.
-        modality: Modality ("CT", "MR", "PT") of the DICOM series to take where a folder holds several.
+        series: SeriesInstanceUID (or SeriesNumber) of the one DICOM series to take where a folder holds several; one
+            for each channel of a case, joined by "+", where they are several series.
+        modality: Modality ("CT", "MR", "PT") of the DICOM series to take where a folder holds several; "CT+PT" makes
+            both the channels of one case, in this order.
         select: ATTRIBUTE=VALUE (EchoTime=10) of the images to take where a DICOM series holds several at each position
             or several stacks; several with commas (EchoTime=10,ImageType=M) must all hold. Attributes are numbers or
             codes, by the name of the standard or as eight hexadecimal digits; numbers fit within 1e-4, a word fits as
@@ -118,10 +123,43 @@ class ReadOptions:
         """These options with some said anew, as `parse` takes them."""
         return self.parse({**self.to_pairs(), **pairs})
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that are wanted, as DICOM writes them; none where any will do.
+
+        >>> ReadOptions(modality="ct+PET").modalities
+        ('CT', 'PT')
+        """
+        return tuple(modality_code(word) for word in (self.modality or "").split("+") if word)
+
+    @property
+    def wanted_series(self) -> tuple[str, ...]:
+        """UIDs or numbers of the series that are wanted; none where any will do."""
+        return tuple(word for word in (self.series or "").split("+") if word)
+
+    def of_channel(self, number: int) -> "ReadOptions":
+        """These options for one channel of a case, where `series` or `modality` name one for each.
+
+        >>> ReadOptions(modality="CT+PT").of_channel(1).modality
+        'PT'
+        """
+        chosen = {"series": self.wanted_series, "modality": self.modalities}
+        one = {key: each[number] for key, each in chosen.items() if 1 < len(each) > number}
+        return self.updated(one) if one else self
+
     def to_pairs(self) -> dict[str, str]:
         """What differs from the defaults, as KEY: VALUE; the inverse of `parse`."""
         values = {option.name: getattr(self, option.name) for option in fields(self)}
         return {name: str(value) for name, value in values.items() if value != getattr(_DEFAULTS, name)}
+
+
+def modality_code(word: str) -> str:
+    """A modality as DICOM writes it, from what people call it.
+
+    >>> modality_code("pet"), modality_code("MRI"), modality_code("ct")
+    ('PT', 'MR', 'CT')
+    """
+    return _CODES.get(word.strip().upper(), word.strip().upper())
 
 
 def channels_of_volumes(n_volumes: int, path: Path, options: ReadOptions) -> int:
@@ -154,10 +192,26 @@ def _check(key: str, value: str) -> None:
         raise UsageError(f"--read volume={value} is not allowed; volume is a whole number, counted from 0.")
     if key in _EXAMPLES and not value.strip():
         raise UsageError(f"--read {key}= is empty; give {_EXAMPLES[key]}.")
+    if key in ("modality", "series") and "+" in value:
+        _check_several(key, value)
     if key == "select" and not all(word.strip() for part in value.split(",") for word in part.partition("=")):
         raise UsageError(f"--read select={value} is not allowed; give {_EXAMPLES['select']}.")
     if key == "fraction" and not _is_fraction(value):
         raise UsageError(f"--read fraction={value} is not allowed; fraction is a number above 0 and up to 1.")
+
+
+def _check_several(key: str, value: str) -> None:
+    """Check the parts of CT+PT: one for each channel of a case, and no two that nothing tells apart."""
+    words = [word.strip() for word in value.split("+")]
+    codes = [modality_code(word) if key == "modality" else word for word in words]
+    if not all(words):
+        raise UsageError(f"--read {key}={value} is not allowed; join what is wanted by one +, as in {key}=CT+PT.")
+    twice = next((code for code in codes if codes.count(code) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"--read {key}={value} names {twice} twice, and nothing tells two {twice} series of a patient apart. "
+            "List the cases in a table with a column for each channel (image_T1, image_T2)."
+        )
 
 
 def _is_fraction(value: str) -> bool:

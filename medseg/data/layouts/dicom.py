@@ -1,8 +1,9 @@
 """A tree of DICOM files, as archives (TCIA, IDC) and hospitals hand it out: image series with SEG or RTSTRUCT labels.
 
 A label belongs to the series that it says it was drawn on; where that is not there, to the one of its frame of
-reference, the nearest in the tree. One case for each series with a label; a patient is a group. Nothing that is written
-in a file becomes a name here, except the modality.
+reference, the nearest in the tree. One case for each series with a label; a patient is a group. `--read modality=CT+PT`
+makes series of several modalities the channels of one case (`data.channel_series`), whose labels are those drawn on the
+first. Nothing that is written in a file becomes a name here, except the modality.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 from medseg import io
 from medseg.core.errors import InputError
+from medseg.data.channel_series import ChannelSeries, channel_series
 from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key
 from medseg.data.layouts.ambiguity import refuse
 from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
@@ -39,10 +41,13 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
 
     Raises:
         InputError: No label belongs to a series (that the options leave).
-        AmbiguousError: Series with labels are of several modalities, or a series has several labels.
+        AmbiguousError: Series with labels are of several modalities, a series has several labels, or several series
+            could be one channel.
     """
     found = catalogued(root, options)
     chosen = in_question(found.series, options)
+    if len(options.modalities) > 1:
+        return _of_several_channels(root, found, chosen, options.modalities)
     labels_of, homeless, doubtful = _matched(found, chosen)
     labelled = [entry for entry in chosen if id(entry) in labels_of]
     if not labelled:
@@ -55,7 +60,7 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
     series = series_cases(labelled, found.series, root)
     paths = {case.id: labels_of[id(case.entry)] for case in series}
     if len(modalities) > 1 or doubtful or any(len(each) > 1 for each in paths.values()):
-        _refuse(root, series, paths, modalities, doubtful)
+        _refuse(root, series, paths, modalities, doubtful, _all_together(found, chosen, root, modalities))
     cases = [_case(each, paths[each.id][0]) for each in series if each.entry.problem is None]
     problems = [
         BadCase(each.id, each.entry.problem, (each.image,)) for each in series if each.entry.problem is not None
@@ -78,6 +83,102 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         problems=tuple(problems),
         notes=(*_notes(series, rest, modality, homeless), *found.notes),
     )
+
+
+def _of_several_channels(
+    root: Path, found: io.Catalogue, chosen: Sequence[io.SeriesEntry], modalities: Sequence[str]
+) -> Dataset:
+    """The data set of cases with a channel of each of these modalities; labels are those drawn on the first."""
+    first = [entry for entry in chosen if entry.modality.upper() == modalities[0]]
+    labels_of, homeless, doubtful = _matched(found, first)
+    if not labels_of:
+        _refuse_first_channel(root, found, chosen, modalities)
+    further = [entry for entry in chosen if entry.modality.upper() != modalities[0]]
+    sets = channel_series(series_cases([*first, *further], found.series, root), modalities)
+    paths = {each.first.id: labels_of.get(id(each.first.entry), []) for each in sets}
+    labelled = [each for each in sets if paths[each.first.id]]
+    if doubtful or any(len(paths[each.first.id]) > 1 or _is_open(each) for each in labelled):
+        _refuse_channels(root, labelled, paths, modalities)
+    n_patients = len({each.first.group for each in labelled})
+    notes = [
+        f"{len(labelled)} cases with the channels {', '.join(modalities)} are of {n_patients} patients; those of one "
+        "patient stay in one fold."
+    ]
+    used = {path for each in paths.values() for path in each}
+    n_others = sum(label.path not in used for label in found.objects) - len(homeless)
+    if n_others:
+        notes.append(f"{n_others} SEG or RTSTRUCT files were not drawn on {modalities[0]} and are not used.")
+    return Dataset(
+        root=root,
+        layout="dicom",
+        cases=tuple(
+            sorted(
+                (each.case(paths[each.first.id][0]) for each in labelled if each.problem is None),
+                key=lambda case: natural_key(case.id),
+            )
+        ),
+        labels=None,
+        channels=tuple(modalities),
+        unlabelled=tuple(each.case() for each in sets if not paths[each.first.id] and each.problem is None),
+        problems=tuple(
+            BadCase(each.first.id, each.problem, tuple(series.image for series in each.chosen))
+            for each in labelled
+            if each.problem is not None
+        ),
+        notes=(*notes, *_homeless_note(homeless), *found.notes),
+    )
+
+
+def _is_open(channels: ChannelSeries) -> bool:
+    """Whether several series could be one channel."""
+    return any(len(each) > 1 for each in channels.candidates.values())
+
+
+def _refuse_first_channel(
+    root: Path, found: io.Catalogue, chosen: Sequence[io.SeriesEntry], modalities: Sequence[str]
+) -> NoReturn:
+    """Refuse a data set none of whose labels is drawn on its first channel."""
+    first, *others = modalities
+    drawn = {entry.modality.upper() for label in found.objects for entry in _series_of(label, chosen)}
+    instead = next((modality for modality in others if modality in drawn), None)
+    remedy = "Their series are not here."
+    if instead is not None:
+        order = "+".join((instead, *(each for each in modalities if each != instead)))
+        remedy = f"They are drawn on {instead}: make it the first channel, as in --read modality={order}."
+    raise InputError(
+        f"In {root}, none of {len(found.objects)} SEG and RTSTRUCT files is drawn on {first}, and labels are those of "
+        f"the first channel. {remedy}"
+    )
+
+
+def _refuse_channels(
+    root: Path, labelled: Sequence[ChannelSeries], paths: Mapping[str, Sequence[Path]], modalities: Sequence[str]
+) -> NoReturn:
+    """Refuse cases with several labels, or with several series that could be one channel."""
+    several = [each.first.id for each in labelled if _is_open(each)]
+    doubtful = [each.first.id for each in labelled if len(paths[each.first.id]) > 1]
+    if several:
+        reason = f"In {root}, several series could be one of the channels {', '.join(modalities)} of {listed(several)}."
+    else:
+        reason = (
+            f"In {root}, the {modalities[0]} series of {listed(doubtful)} have several SEG or RTSTRUCT, or share one."
+        )
+    cases, others = list[Case](), list[Case]()
+    for each in labelled:
+        chosen, *rest = (way.case(label) for way in each.ways for label in paths[each.first.id])
+        cases.append(chosen)
+        others += rest
+    refuse(reason, root, cases, others, modalities)
+
+
+def _all_together(
+    found: io.Catalogue, chosen: Sequence[io.SeriesEntry], root: Path, modalities: Counter[str]
+) -> tuple[str, ...]:
+    """The modalities of which a patient has series that belong together, the commonest first; none if there is one."""
+    first, *others = (name.upper() for name, _ in modalities.most_common())
+    series = series_cases(chosen, found.series, root)
+    further = [name for name in others if name and any(each.is_clear for each in channel_series(series, (first, name)))]
+    return (first, *further) if first and further else ()
 
 
 def _case(series: SeriesCase, label: Path) -> Case:
@@ -127,6 +228,7 @@ def _refuse(
     paths: Mapping[str, Sequence[Path]],
     modalities: Counter[str],
     doubtful: Sequence[io.ObjectEntry],
+    together: Sequence[str],
 ) -> NoReturn:
     modality = modalities.most_common(1)[0][0]
     several = [case for case, each in paths.items() if len(each) > 1]
@@ -134,7 +236,13 @@ def _refuse(
         counts = ", ".join(f"{n} of {name}" for name, n in modalities.items())
         reason = (
             f"{root} holds labelled series of several modalities ({counts}), and a model learns from one kind of "
-            f"image: say which, as in --read modality={modality}."
+            f"image: say which, as in --read modality={modality}"
+            + (
+                f". Or several are the channels of one case: --read modality={'+'.join(together)}, with the labels of "
+                f"{together[0]}."
+                if together
+                else "."
+            )
         )
     elif several:
         reason = f"In {root}, the series of {listed(several)} have more than one SEG or RTSTRUCT."
@@ -161,7 +269,11 @@ def _notes(
     if others:
         counts = ", ".join(f"{n} of {name}" for name, n in others.items())
         notes.append(f"Series without labels, of another modality, are not used: {counts}.")
-    if homeless:
-        names = listed([label.path.name for label in homeless])
-        notes.append(f"{len(homeless)} SEG or RTSTRUCT files belong to no series here and are not used: {names}.")
-    return tuple(notes)
+    return (*notes, *_homeless_note(homeless))
+
+
+def _homeless_note(homeless: Sequence[io.ObjectEntry]) -> tuple[str, ...]:
+    if not homeless:
+        return ()
+    names = listed([label.path.name for label in homeless])
+    return (f"{len(homeless)} SEG or RTSTRUCT files belong to no series here and are not used: {names}.",)

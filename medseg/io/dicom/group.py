@@ -104,12 +104,13 @@ def of_series(files: Sequence[Frame], path: Path, options: ReadOptions) -> list[
     Raises:
         InputError: There are none.
     """
-    chosen = [file for file in files if options.modality in (None, text(file.header, "Modality"))]
+    wanted = options.modalities
+    chosen = [file for file in files if not wanted or text(file.header, "Modality").upper() in wanted]
     if not chosen:
         there = ", ".join(sorted({text(file.header, "Modality") for file in files}))
-        raise InputError(f"{path} holds no images of modality {options.modality}; there are {there}.")
+        raise InputError(f"{path} holds no images of modality {' or '.join(wanted)}; there are {there}.")
     of_modality = chosen
-    chosen = [file for file in chosen if options.series is None or options.series in _names(file)]
+    chosen = [f for f in chosen if not options.series or any(word in _names(f) for word in options.wanted_series)]
     if not chosen:
         raise InputError(f"{path} holds no series {options.series}. There are: {_listed(stacks_of(of_modality))}.")
     return chosen
@@ -146,7 +147,7 @@ def choose_stack(files: Sequence[Frame], path: Path, options: ReadOptions) -> tu
 def is_scout(files: Sequence[Frame]) -> bool:
     """Whether the images of one series are a scout: localizers all, or the planes of a survey."""
     stacks = stacks_of(file for file in files if not _is_localizer(file))
-    return _is_survey(stacks) or not stacks
+    return not stacks or _is_survey(stacks)
 
 
 def stacks_of(files: Iterable[Frame]) -> list[Stack]:

@@ -165,7 +165,7 @@ class _Tag:
 
 def _belongs(label: ObjectEntry, tag: _Tag, options: ReadOptions) -> bool:
     if options.series is not None:
-        return options.series in (tag.series, tag.number)
+        return any(word in (tag.series, tag.number) for word in options.wanted_series)
     same_space = bool(label.frame_of_reference) and tag.frame_of_reference == label.frame_of_reference
     return tag.series in label.series or tag.instance in label.instances or same_space
 
