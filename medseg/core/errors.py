@@ -25,6 +25,7 @@ __all__ = [
     "OrphanError",
     "PlanError",
     "UsageError",
+    "is_shortage",
     "machine_error",
 ]
 
@@ -102,6 +103,14 @@ _WAYS_OUT = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), ("permission denied", "Choose a place that you may read and write.")),
 }
 """errno → what is wrong with the machine, and the way out; what is not here is no fault of the machine."""
+
+
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """Whether this process or machine has run out of something, so that the next file would fare no better."""
+    return isinstance(error, OSError) and error.errno in _SHORTAGES
 
 
 def machine_error(error: OSError) -> MachineError | None:

@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from medseg import io
-from medseg.core.errors import InputError, MedsegError, UsageError
+from medseg.core.errors import InputError, MedsegError, UsageError, is_shortage
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded
 from medseg.core.volume import LabelMap
@@ -455,7 +455,11 @@ def _attempt(action: Callable[[], _Result], pair: Pair) -> "_Result | _Failure":
     try:
         return action()
     except MedsegError as error:
+        if is_shortage(error.__cause__):
+            raise  # the next case would fare no better
         return _Failure(_without_folder(str(error), pair))
+    except MemoryError:
+        return _Failure("The case does not fit into the memory of this machine. Use fewer --jobs, or crop the images.")
     except Exception as error:  # noqa: BLE001  the boundary of a batch: one case must not end the others
         reason = f"An error that medseg did not expect: {type(error).__name__}: {error}"
         return _Failure(reason, traceback.format_exc())

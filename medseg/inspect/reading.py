@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg import io
-from medseg.core.errors import InputError, MedsegError
+from medseg.core.errors import InputError, MedsegError, is_shortage
 from medseg.core.geometry import Voxels
 from medseg.core.labels import Labels
 from medseg.core.views import plane_of
@@ -76,6 +76,8 @@ def inspect_case(job: Job) -> CaseReport:
     try:
         return _inspected(job)
     except MedsegError as error:
+        if is_shortage(error.__cause__):
+            raise  # the next case would fare no better
         return _failed(job, "unreadable", str(error), _COPY_AGAIN)
     except MemoryError:
         return _failed(job, "unreadable", "The case does not fit into the memory of this machine.", "Use fewer --jobs.")

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medseg.core.errors import InputError, MachineError, UsageError
+from medseg.core.errors import InputError, MachineError, UsageError, is_shortage, machine_error
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta, Volume
@@ -243,4 +243,6 @@ def _reading(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise MachineError(f"{path} does not fit into the memory of this machine.") from error
     except OSError as error:
+        if is_shortage(error) and (refused := machine_error(error)) is not None:
+            raise refused from error
         raise InputError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from error

@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from medseg.core.errors import InputError, MachineError, MedsegError, UsageError, machine_error
+from medseg.core.errors import InputError, MachineError, MedsegError, UsageError, is_shortage, machine_error
 from medseg.io.listing import kind_of_special
 from medseg.io.presence import is_running, this_process
 
-__all__ = ["digest", "read_json", "remove_leftovers", "replacing", "write_json", "write_text"]
+__all__ = ["digest", "grow", "read_json", "remove_leftovers", "replacing", "write_json", "write_text"]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when there is no room left: disk, quota, largest file."""
@@ -104,6 +104,22 @@ def _part_name() -> str:
     return f".part-{process.machine}-{process.pid}-{secrets.token_hex(6)}"
 
 
+def grow(path: Path) -> None:
+    """Ask the system for room behind a file that a library failed to write, and give it back.
+
+    Raises:
+        OSError: What the system says: no room, no file, a disk that does not answer.
+    """
+    with path.open("ab") as file:
+        size = file.tell()
+        try:
+            file.write(bytes(_CHUNK_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        finally:
+            file.truncate(size)
+
+
 def write_text(path: Path | str, text: str, fsync: bool = False) -> None:
     """Write `text` as UTF-8 with line feeds, whole or not at all.
 
@@ -134,7 +150,7 @@ def read_json(path: Path | str, what: str) -> Any:  # noqa: ANN401  any JSON val
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing; it should be {what}.") from error
     except OSError as error:
-        raise InputError(f"{path} ({what}) cannot be read: {error.strerror}.") from error
+        raise _unreadable(error, f"{path} ({what})") from error
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path} ({what}) is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}."
@@ -163,7 +179,12 @@ def digest(path: Path | str) -> str:
     except FileNotFoundError as error:
         raise UsageError(f"{error.filename or path} does not exist.") from error
     except OSError as error:
-        raise InputError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
+        raise _unreadable(error, error.filename or path) from error
+
+
+def _unreadable(error: OSError, what: object) -> MedsegError:
+    refused = machine_error(error) if is_shortage(error) else None
+    return refused or InputError(f"{what} cannot be read: {error.strerror or error}.")
 
 
 def _visible_files(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from medseg.core.errors import InputError, MachineError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta, Volume
+from medseg.io.files import grow
 from medseg.io.kinds import kind_of, suffix_of
 from medseg.io.segments_write import segmented
 from medseg.io.text_headers import read_text_header
@@ -61,10 +62,9 @@ def write(thing: Volume | LabelMap, path: Path, like: Meta, final: Path) -> None
         if n_layers > 1:
             _call_layers_a_list(path)
     except RuntimeError as error:
-        reason = _last_line(error)
-        if "space left" in reason or "too large" in reason:
-            raise OSError(errno.ENOSPC, "no space left", str(path)) from error
-        raise MachineError(f"{final} could not be written ({reason}). Is the disk full?") from error
+        # The library keeps to itself why: the system says it to the next bytes.
+        grow(path)
+        raise MachineError(f"{final} could not be written ({_last_line(error)}).") from error
     # A full disk is not always an error to the library: look whether everything has arrived.
     try:
         check_voxels(read_text_header(path), final)

@@ -6,7 +6,7 @@ A kind is the short name of a format: "nifti", "mgh", "mha", "nrrd", "png", "tif
 from collections.abc import Mapping
 from pathlib import Path
 
-from medseg.core.errors import InputError, UsageError
+from medseg.core.errors import InputError, UsageError, is_shortage
 from medseg.io.archive import archive_of, first_bytes, is_archive, members
 from medseg.io.listing import is_folder, is_regular, kind_of_special
 
@@ -134,7 +134,11 @@ def looks_like_dicom(path: Path) -> bool:
         return False
     try:
         return begins_as_dicom(first_bytes(path, HEAD_BYTES))
-    except (OSError, InputError):
+    except InputError:
+        return False
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return False
 
 

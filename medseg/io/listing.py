@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.core.errors import is_shortage
+
 __all__ = ["Listing", "is_folder", "is_regular", "kind_of_special", "listing"]
 
 _SPECIAL: Mapping[int, str] = {
@@ -59,7 +61,10 @@ def listing(folder: Path) -> Listing:
                     special.append(path)
     except (FileNotFoundError, NotADirectoryError):
         return Listing(folder)
-    except OSError:  # no permission, a share that is gone: the others go on
+    except OSError as error:
+        if is_shortage(error):
+            raise
+        # No permission, a share that is gone: the others go on.
         return Listing(folder, is_readable=False)
     return Listing(folder, tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(special)), n_hidden)
 

@@ -25,7 +25,7 @@ _ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
 
 def segmented(label_map: LabelMap, labels: Labels) -> tuple[NDArray[Any], Mapping[str, str]]:
     """The layers (layers, i, j, k) and the `key:=value` pairs that say what they hold."""
-    layers = _layers(labels)
+    layers = _layers(labels) or [[]]
     arrays = np.stack([_layer(label_map.array, labels, names) for names in layers])
     written, colors = unique_names(labels.names), colors_of(label_map, labels.names)
     boxes = [ndimage.find_objects(array) for array in arrays]

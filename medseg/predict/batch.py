@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medseg import io
-from medseg.core.errors import InputError, MachineError, MedsegError, UsageError
+from medseg.core.errors import InputError, MachineError, MedsegError, UsageError, machine_error
 from medseg.core.events import CaseFailed, CasePredicted, Event, Finished, Noted, Warned
 from medseg.core.given import as_given
 from medseg.core.volume import LabelMap, Volume
@@ -227,6 +227,8 @@ class _Work:
         except MemoryError:
             reason = "The memory does not suffice for this case. Close other programs, or crop the image."
             record = self._failed(case, found, reason, start)
+        except OSError as error:
+            raise machine_error(error) or error from error
         except Exception as error:  # noqa: BLE001  the one place of the batch where a defect must not take the others along
             _LOG.info("Case %s failed unexpectedly", case.id, exc_info=True)
             reason = f"A defect of medseg, please report it: {type(error).__name__}: {error}"

@@ -10,6 +10,10 @@ import pytest
 
 from medseg.cli import app
 from medseg.core.errors import InputError, MachineError, PlanError, UsageError
+from medseg.model import ModelInfo, save_model
+from medseg.nn.networks import build
+from tests.data.folders import nnunet
+from tests.predict.plans import small_plan
 
 
 def run(capsys, *arguments):
@@ -202,3 +206,38 @@ def test_a_low_limit_of_open_files_is_raised_to_what_the_system_allows(tmp_path)
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.splitlines()[-1] == "(300, 300)"
+
+
+@pytest.fixture
+def out_of_handles():
+    """A switch: from then on this process may open no more files than it has."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def switch():
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+
+    yield switch
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("verb", ["inspect", "evaluate", "predict"])
+def test_a_process_without_file_handles_is_the_machines_fault_and_no_case_is_blamed(
+    capsys, tmp_path, out_of_handles, verb
+):
+    root = nnunet(tmp_path / "data", n=3, channels=("CT",))
+    plan = small_plan(channels=("CT",))
+    save_model(tmp_path / "m", ModelInfo(plan), {0: build(plan.network).state_dict()})
+    call = {
+        "inspect": [verb, root, "--jobs", 1],
+        "evaluate": [verb, root / "labelsTr", root / "labelsTr", "--jobs", 1],
+        "predict": [verb, root / "imagesTr", "-m", tmp_path / "m", "-o", tmp_path / "out"],
+    }[verb]
+    assert run(capsys, *call)[0] == 0, "what is imported late is there from now on"
+    out_of_handles()
+    code, out, err = run(capsys, *call)
+    assert code == 4, out + err
+    assert "too many files are open at once" in err
+    assert "Failed" not in out

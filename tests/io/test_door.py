@@ -83,21 +83,27 @@ def test_like_says_whose_conventions_are_given_back(tmp_path):
     assert (header["sform_code"], header["qform_code"], header["dim_info"]) == (4, 2, 48)
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd", ".tif", ".png"])
-def test_a_full_disk_leaves_the_old_file_and_no_trace(tmp_path, suffix):
-    """The limit on the size of files stands for the disk; SimpleITK and Pillow meet it in C."""
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd", ".seg.nrrd", ".tif", ".png"])
+@pytest.mark.parametrize("limit", [0, 100, 2_000, -1])
+def test_a_full_disk_leaves_the_old_file_and_no_trace(tmp_path, suffix, limit):
+    """The limit on the size of files stands for the disk; SimpleITK and Pillow meet it in C, each in its own words."""
     shape = (64, 64, 1) if suffix == ".png" else (64, 64, 8)
     noise = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
     grid = Geometry.from_spacing(shape)
     path = tmp_path / f"mask{suffix}"
     io.write(LabelMap(np.zeros(shape, np.uint8), grid), path)
     before = path.read_bytes()
+    io.write(LabelMap(noise, grid), tmp_path / f"whole{suffix}")
+    if limit < 0:  # the last byte has no room
+        limit = (tmp_path / f"whole{suffix}").stat().st_size - 1
+    (tmp_path / f"whole{suffix}").unlink()
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(MachineError, match=rf"mask\{suffix} could not be written"):
+        with pytest.raises(MachineError, match=rf"mask\{suffix} could not be written") as caught:
             io.write(LabelMap(noise, grid), path)
+        assert isinstance(caught.value.__cause__, OSError), "a batch ends for the disk, not for a case"
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before

@@ -238,3 +238,21 @@ def test_codes_that_a_label_map_knows_go_before_its_names(small, tmp_path):
     dataset, _ = write(LabelMap(small.array, small.geometry, small.labels, meta), tmp_path / "seg.dcm")
     assert dataset.SegmentSequence[2].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Liver"
     assert dataset.SegmentSequence[2].SegmentLabel == "spleen"
+
+
+@pytest.mark.parametrize("form", ["dicom-seg", "rtstruct"])
+@pytest.mark.parametrize("limit", [0, 100, 1_500])
+def test_a_full_disk_leaves_no_object(tmp_path, form, limit):
+    """The limit on the size of files stands for the disk; pydicom meets it while it writes."""
+    resource = pytest.importorskip("resource")
+    grid = Geometry.from_spacing((12, 11, 4))
+    label_map = LabelMap(np.ones(grid.shape, np.uint8), grid, Labels({"organ": (1,)}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(MachineError, match=r"a\.dcm could not be written") as caught:
+            io.write_dicom(label_map, tmp_path / "a.dcm", form, source=images_on(grid), producer=PRODUCER)
+        assert isinstance(caught.value.__cause__, OSError)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []

@@ -147,3 +147,11 @@ def test_maps_are_compared_by_names_not_by_values():
     assert difference(ours, labels, theirs, Labels({"A": (9,), "b": (2,)}), {"a": "A"}) is None
     assert difference(ours, labels, theirs, Labels({"b": (9,), "a": (2,)})) == "a became b"
     assert difference(ours, labels, np.zeros_like(ours), None) == "a became background"
+
+
+def test_an_empty_label_map_without_names_is_a_segmentation_without_segments(tmp_path):
+    path = tmp_path / "empty.seg.nrrd"
+    io.write(LabelMap(np.zeros((4, 3, 2), np.uint8), Geometry.from_spacing((4, 3, 2))), path)
+    back = io.read_labels(path)
+    assert back.array.shape == (4, 3, 2)
+    assert not back.array.any()

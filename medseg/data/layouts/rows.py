@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.core.errors import InputError
+from medseg.core.errors import InputError, is_shortage
 
 __all__ = ["Row", "header_of", "line_of", "parsed"]
 
@@ -45,6 +45,8 @@ def parsed(path: Path, stop_at_header: bool = False) -> tuple[list[str], list[Ro
     try:
         lines = _decoded(path.read_bytes()).splitlines()
     except OSError as error:
+        if is_shortage(error):
+            raise
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     if lines and lines[0].lower().startswith("sep="):
         lines[0] = ""
