@@ -9,11 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from medseg.data.dataset import Case
+from medseg.io.parts import parts
 
 __all__ = ["stamp_of"]
-
-_DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz")
-"""Of files that hold the voxels of a header beside them (MetaImage, NRRD, NIfTI and Analyze pairs)."""
 
 
 def stamp_of(case: Case) -> str:
@@ -32,7 +30,13 @@ def _lines(path: Path) -> Iterator[str]:
     if source.is_dir():
         files = sorted(each for each in source.rglob("*") if each.is_file())
     else:
-        files = [each for each in (source, *map(source.with_suffix, _DATA_SUFFIXES)) if each.is_file()]
+        files = [each for each in parts(source) if each.is_file()]
     for file in files:
         status = file.stat()
-        yield f"{file.relative_to(source.parent).as_posix()}\t{status.st_size}\t{status.st_mtime_ns}"
+        yield f"{_name(file, source)}\t{status.st_size}\t{status.st_mtime_ns}"
+
+
+def _name(file: Path, source: Path) -> str:
+    """The name of a file from its source's folder on; its bare name where it lies elsewhere (voxels of a header)."""
+    inside = file.is_relative_to(source.parent)
+    return file.relative_to(source.parent).as_posix() if inside else file.name

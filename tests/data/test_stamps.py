@@ -24,6 +24,7 @@ def folder(tmp_path):
         "series/2.dcm",
     ):
         (root / name).write_bytes(name.encode())
+    (root / "scan.mhd").write_text("NDims = 1\nDimSize = 8\nElementType = MET_UCHAR\nElementDataFile = scan.raw\n")
     return root
 
 
