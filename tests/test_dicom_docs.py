@@ -7,7 +7,7 @@ from pathlib import Path
 from medseg.io import ReadOptions
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "dicom.md").read_text(encoding="utf-8")
-OTHER_FORMATS = {"geometry", "channels", "space"}
+OTHER_FORMATS = {"geometry", "channels", "space", "colour", "lossy"}
 """Keys for NIfTI, MSD and NRRD."""
 
 

@@ -5,7 +5,7 @@ of the room that reads voxels, and it reads each file once. Label maps whose str
 a mask of each structure) are understood by names: their numbers mean nothing in another file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,24 +108,28 @@ def read_case(
     if case.label is None:
         raise InputError(f"Case {case.id} has no label map.")
     image = read_image(case, options, channels)
-    label_map = read_label_map(case.label, options.updated(case.read), case.images[0])
+    wanted = None if labels is None else labels.names
+    label_map = read_label_map(case.label, options.updated(case.read), case.images[0], wanted)
     return together(image, label_map, labels, case.id, channels)
 
 
-def read_label_map(source: LabelSource, options: io.ReadOptions, image: Path) -> LabelMap:
+def read_label_map(
+    source: LabelSource, options: io.ReadOptions, image: Path, wanted: Collection[str] | None = None
+) -> LabelMap:
     """The label map of a case as its files have it.
 
     Args:
         source: A file, or the mask of each structure.
         options: How files are read, the case's own options among them.
         image: The first channel, on which a DICOM SEG or an RTSTRUCT is placed.
+        wanted: Names of the structures that are asked for, where files call them by name; None: all.
 
     Raises:
         InputError: A file cannot be read.
     """
     if isinstance(source, Mapping):
-        return io.read_structures(source, options.of_channel(0), image)
-    return io.read_labels(source, options.of_channel(0), image)
+        return io.read_structures(source, options.of_channel(0), image, wanted)
+    return io.read_labels(source, options.of_channel(0), image, wanted)
 
 
 def together(

@@ -6,7 +6,7 @@ was not annotated. Where labels are declared (a data set, `--labels`), that numb
 side has only values and nothing is declared, nobody can know which is which. Files are read here, nothing is judged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,28 +48,38 @@ class Meant:
     annotated: frozenset[str] | None = None
 
 
-def read_reference(source: Source, predicted: Source | None, options: io.ReadOptions) -> LabelMap:
+def read_reference(
+    source: Source, predicted: Source | None, options: io.ReadOptions, labels: Labels | None = None
+) -> LabelMap:
     """The truth; one without a grid (an RTSTRUCT whose images are not there) on the grid of the prediction.
+
+    Of files that call structures by name, only what `labels` declares is read; None: all.
 
     Raises:
         InputError: It cannot be read, or nothing says where it lies.
     """
+    wanted = None if labels is None else labels.names
     try:
-        return _read(source, options)
+        return _read(source, options, wanted)
     except OrphanError:
         grid = _grid_of(predicted, options)
         if grid is None or not isinstance(source, Path):
             raise
-        return io.read_labels(source, options, grid)
+        return io.read_labels(source, options, grid, wanted)
 
 
-def read_prediction(source: Source, reference: LabelMap, options: io.ReadOptions) -> LabelMap:
-    """What is judged; a DICOM SEG or RTSTRUCT on the grid of the truth.
+def read_prediction(
+    source: Source, reference: LabelMap, options: io.ReadOptions, labels: Labels | None = None
+) -> LabelMap:
+    """What is judged; a DICOM SEG or RTSTRUCT on the grid of the truth. `labels` as for `read_reference`.
 
     Raises:
         InputError: It cannot be read, or does not lie on that grid.
     """
-    return io.read_labels(source, options, reference.geometry) if isinstance(source, Path) else _read(source, options)
+    wanted = None if labels is None else labels.names
+    if isinstance(source, Path):
+        return io.read_labels(source, options, reference.geometry, wanted)
+    return _read(source, options, wanted)
 
 
 def agreed(
@@ -184,12 +194,12 @@ def _grid_of(source: Source | None, options: io.ReadOptions) -> Geometry | None:
         return None
 
 
-def _read(source: Source, options: io.ReadOptions) -> LabelMap:
+def _read(source: Source, options: io.ReadOptions, wanted: Collection[str] | None) -> LabelMap:
     if isinstance(source, LabelMap):
         return source
     if isinstance(source, Path):
-        return io.read_labels(source, options)
-    return read_label_map(source.label, options.updated(source.read), source.image)
+        return io.read_labels(source, options, wanted=wanted)
+    return read_label_map(source.label, options.updated(source.read), source.image, wanted)
 
 
 def _one_sided(reference: LabelMap, predicted: LabelMap) -> str:

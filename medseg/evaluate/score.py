@@ -176,7 +176,7 @@ def measure(pair: Pair, labels: Labels | None, options: EvaluateOptions) -> Fact
         return replace(facts, reference_counts=counts, agreement=_agreement(truth.readers, labels))
 
     def compare() -> Facts:
-        predicted = read_prediction(prediction, raw, options.read)
+        predicted = read_prediction(prediction, raw, options.read, labels)
         agreed_on = _agreement({**truth.readers, "prediction": predicted} if truth.readers else {}, labels)
         return _compare(replace(facts, agreement=agreed_on), raw, predicted, labels, options)
 
@@ -200,7 +200,7 @@ def read_again(facts: Facts, labels: Labels, options: EvaluateOptions) -> Meant:
     # What files call by name is in their own numbering, unless labels were declared.
     declared = labels if facts.labels is None else None
     raw = _truth(pair.reference, pair, declared, options).map
-    predicted = read_prediction(pair.predicted, raw, options.read)
+    predicted = read_prediction(pair.predicted, raw, options.read, declared)
     return agreed(raw, predicted, (raw if pair.readers else pair.reference, pair.predicted), declared)
 
 
@@ -227,10 +227,10 @@ def _truth(source: Source, pair: Pair, labels: Labels | None, options: EvaluateO
     Raises:
         InputError: A map cannot be read, or the readers' do not belong together.
     """
-    found = read_reference(source, pair.predicted, options.read)
+    found = read_reference(source, pair.predicted, options.read, labels)
     if not pair.readers:
         return _Truth(found, agreed(found, None, (pair.reference, None), labels), {})
-    others = {name: read_reference(each, pair.predicted, options.read) for name, each in pair.readers.items()}
+    others = {name: read_reference(each, pair.predicted, options.read, labels) for name, each in pair.readers.items()}
     readers = in_one_numbering({"reference": found, **others})
     found, notes = consensus(readers, options.consensus)
     return _Truth(found, agreed(found, None, (found, None), labels), readers, notes)

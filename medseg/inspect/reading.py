@@ -78,7 +78,7 @@ def inspect_case(job: Job) -> CaseReport:
     except MedsegError as error:
         if is_shortage(error.__cause__):
             raise  # the next case would fare no better
-        return _failed(job, "unreadable", str(error), _COPY_AGAIN)
+        return _failed(job, "unreadable", str(error), _remedy(error))
     except MemoryError:
         return _failed(job, "unreadable", "The case does not fit into the memory of this machine.", "Use fewer --jobs.")
     except Exception as error:  # noqa: BLE001  # the boundary of a case: the others go on, and the trace is kept
@@ -94,10 +94,16 @@ def lost_case(job: Job, reason: str) -> CaseReport:
 
 
 _COPY_AGAIN = "Copy or export the file again, or take the case out of the data set."
+_GIVE_OPTION = "Give the option that fits, for all cases or in the column read of a table; or take the case out."
 _CHANNELS = "Check that the files are of one case; register channels that were taken on different days."
 _PLACE = "Check that image and label map come from one series, or resample the label map to the image."
 _DECLARE = "Declare what the values mean in dataset.json (or --set data.labels), or correct the label map."
 _REDRAW = "Export the labels as whole numbers without interpolation."
+
+
+def _remedy(error: MedsegError) -> str:
+    """What to do about a file that cannot be read: its own option goes before a copy of it."""
+    return _GIVE_OPTION if "--read " in str(error) else _COPY_AGAIN
 
 
 def _failed(job: Job, kind: Kind, text: str, remedy: str) -> CaseReport:
@@ -164,11 +170,12 @@ def _labels_of(job: Job, image: Volume) -> tuple[LabelMap | None, list[Finding]]
     if case.label is None:
         return None, []
     try:
-        read = read_label_map(case.label, job.options.updated(case.read), case.images[0])
+        wanted = None if job.labels is None else job.labels.names
+        read = read_label_map(case.label, job.options.updated(case.read), case.images[0], wanted)
     except NotALabelMapError as error:
         return None, [_finding(job, "not_a_label_map", "error", str(error), _REDRAW)]
     except InputError as error:
-        return None, [_finding(job, "unreadable", "error", str(error), _COPY_AGAIN)]
+        return None, [_finding(job, "unreadable", "error", str(error), _remedy(error))]
     findings: list[Finding] = [_told(job, note) for note in read.meta.warnings]
     on_grid: LabelMap | None = None
     try:

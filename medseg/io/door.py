@@ -4,7 +4,7 @@ The kind of a file picks the module that knows it; each is imported when first n
 load SimpleITK. Every failure to read is a sentence with the path in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -70,7 +70,10 @@ def read(path: Path | str, options: ReadOptions | None = None) -> Volume:
 
 
 def read_labels(
-    path: Path | str, options: ReadOptions | None = None, image: Path | str | Geometry | None = None
+    path: Path | str,
+    options: ReadOptions | None = None,
+    image: Path | str | Geometry | None = None,
+    wanted: Collection[str] | None = None,
 ) -> LabelMap:
     """The label map in a file: values as they are there (uint8 or uint16), with names where the file has them.
 
@@ -79,6 +82,8 @@ def read_labels(
         options: How files are read.
         image: The image that it was drawn on, or its grid: a DICOM SEG or RTSTRUCT is placed on that, and where none is
             given on the series beside it. Other kinds have a grid of their own and do not ask.
+        wanted: Names of the structures that are asked for, where a file holds several by name: the others are neither
+            read nor judged. None: all. A file with none of them is read whole.
 
     Raises:
         UsageError: There is no such path.
@@ -92,7 +97,9 @@ def read_labels(
             image = Path(image) if isinstance(image, str) else image
             if isinstance(image, Path) and _module(image) is not module:
                 image = read_geometry(image, options)[0]
-            label_map = import_module(_DICOM_LABELS).read_labels(path, options, image)
+            label_map = import_module(_DICOM_LABELS).read_labels(path, options, image, wanted)
+        elif module.__name__ == _MODULES["nrrd"]:
+            label_map = module.read_labels(path, options, wanted)
         else:
             label_map = module.read_labels(path, options)
     return label_map

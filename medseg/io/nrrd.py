@@ -4,7 +4,7 @@ The definition of the format (teem.sourceforge.net/nrrd/format.html) is short, a
 scale, no four axes unless their kinds are given, no bzip2. The world is turned to RAS+ mm by the name of the space.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io import itk
+from medseg.io.chosen import chosen
 from medseg.io.header_units import stored_scaling
 from medseg.io.itk import check_grid
 from medseg.io.nrrd_axes import Axes, axes_of, grid_of
@@ -50,8 +51,11 @@ def read(path: Path, options: ReadOptions) -> Volume:
     return Volume(array, grid, replace(meta, warnings=meta.warnings + mended))
 
 
-def read_labels(path: Path, options: ReadOptions) -> LabelMap:
-    """The label map in a file, with names and layers where it is a segmentation of Slicer's (.seg.nrrd)."""
+def read_labels(path: Path, options: ReadOptions, wanted: Collection[str] | None = None) -> LabelMap:
+    """The label map in a file, with names and layers where it is a segmentation of Slicer's (.seg.nrrd).
+
+    Of that the segments that are wanted are read; None: all.
+    """
     stored, scaling, grid, meta, header = _read_whole(path, options)
     segments = segments_in(header.texts, str(path))
     if stored.shape[0] > 1 and not segments:
@@ -59,8 +63,9 @@ def read_labels(path: Path, options: ReadOptions) -> LabelMap:
     layers, mended = as_labels(stored, str(path), scaling)
     array, labels = layers[0], None
     if segments:
-        array, labels, notes = composed(layers, segments, str(path), options.overlaps)
-        mended += notes
+        names = chosen([segment.name for segment in segments], path, options, wanted)
+        array, labels, notes = composed(layers, segments, str(path), options.overlaps, names.names)
+        mended += names.notes + notes
     whole = reference_grid(header.texts, grid)
     if whole is not None:
         array, grid = _padded(array, *whole), whole[0]

@@ -6,10 +6,12 @@ The options travel with a model, so that what was read one way in training is re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, get_args
 
 from medseg.core.errors import InputError, UsageError
+from medseg.core.labels import folded
 
 __all__ = ["ReadOptions", "channels_of_volumes", "modality_code"]
 
@@ -48,6 +50,8 @@ _EXAMPLES: Mapping[str, str] = {
     "modality": "a modality as DICOM writes it, such as CT, MR or PT, or CT+PT for both as channels",
     "select": "attributes and their values, such as select=EchoTime=10 or select=EchoTime=10,ImageType=M",
     "overlaps": "regions, refuse, or names of structures in order, such as overlaps=tumour,liver",
+    "structures": "names or patterns, such as structures=GTV*,Liver",
+    "leave_out": "names or patterns, such as leave_out=Couch*,BODY",
 }
 """What belongs into options of free text."""
 
@@ -77,6 +81,9 @@ class ReadOptions:
         detector_spacing: "accept" takes ImagerPixelSpacing where PixelSpacing is absent.
         overlaps: What overlapping structures become: "regions" (each combination has a value of its own), "refuse", or
             names in order, "tumour,liver", of which the earlier wins.
+        structures: Names or patterns ("GTV*,Liver") of the structures to read where a file holds several by name: "*"
+            stands for any characters, "?" for one, and commas part. None: all.
+        leave_out: Names or patterns of structures that are not read, and not judged; goes before `structures`.
         fraction: From which share on a voxel of a fractional DICOM SEG belongs to its segment.
         contours: "project" moves contours of an RTSTRUCT that lie between slices to the nearest slice.
         orphan: "own-grid" reads a DICOM SEG whose images are not there on a grid of its own.
@@ -97,6 +104,8 @@ class ReadOptions:
     pet: _PetChoice = "suv"
     detector_spacing: _DetectorChoice = "refuse"
     overlaps: str = "regions"
+    structures: str | None = None
+    leave_out: str | None = None
     fraction: float = 0.5
     contours: _ContoursChoice = "refuse"
     orphan: _OrphanChoice = "refuse"
@@ -146,6 +155,16 @@ class ReadOptions:
         chosen = {"series": self.wanted_series, "modality": self.modalities}
         one = {key: each[number] for key, each in chosen.items() if 1 < len(each) > number}
         return self.updated(one) if one else self
+
+    def takes(self, structure: str) -> bool:
+        """Whether a structure of this name is read.
+
+        >>> options = ReadOptions(structures="GTV*, Liver", leave_out="*old")
+        >>> [options.takes(name) for name in ("gtv 1", "LIVER", "GTV old", "Couch")]
+        [True, True, False, False]
+        """
+        is_among = self.structures is None or _fits(structure, self.structures)
+        return is_among and not (self.leave_out is not None and _fits(structure, self.leave_out))
 
     def to_pairs(self) -> dict[str, str]:
         """What differs from the defaults, as KEY: VALUE; the inverse of `parse`."""
@@ -212,6 +231,15 @@ def _check_several(key: str, value: str) -> None:
             f"--read {key}={value} names {twice} twice, and nothing tells two {twice} series of a patient apart. "
             "List the cases in a table with a column for each channel (image_T1, image_T2)."
         )
+
+
+def _fits(name: str, patterns: str) -> bool:
+    """Whether a name is one of several, or fits a pattern among them; brackets mean themselves."""
+    return any(
+        fnmatchcase(folded(name), folded(pattern).replace("[", "[[]"))
+        for pattern in patterns.split(",")
+        if pattern.strip()
+    )
 
 
 def _is_fraction(value: str) -> bool:

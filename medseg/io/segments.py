@@ -6,7 +6,7 @@ module knows header texts and arrays, no files.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,11 @@ def segments_in(texts: Mapping[str, str], name: str) -> tuple[Segment, ...]:
 
 
 def composed(
-    layers: NDArray[Any], segments: Sequence[Segment], name: str, overlaps: str
+    layers: NDArray[Any],
+    segments: Sequence[Segment],
+    name: str,
+    overlaps: str,
+    chosen: Collection[str] | None = None,
 ) -> tuple[NDArray[Any], Labels, tuple[str, ...]]:
     """One label map of layers, its labels, and notes.
 
@@ -73,11 +77,14 @@ def composed(
         segments: What the header declares.
         name: Of the file, for the sentences.
         overlaps: What becomes of voxels of several segments, as for `Structures`.
+        chosen: Folded names of the segments to take; None: all. The others are background.
 
     Raises:
         InputError: A segment lies in a layer that there is not, a voxel belongs to no segment, or segments overlap and
             may not.
     """
+    declared = segments
+    segments = [segment for segment in segments if chosen is None or folded(segment.name) in chosen]
     spelt: dict[str, str] = {}
     for segment in segments:
         spelt.setdefault(folded(segment.name), segment.name)
@@ -86,7 +93,7 @@ def composed(
                 f"{name} has {len(layers)} layers, counted from 0, and puts the segment '{segment.name}' into layer "
                 f"{segment.layer}."
             )
-    _refuse_nameless(layers, segments, name)
+    _refuse_nameless(layers, declared, name)
     notes = [
         f"{n} segments called {spelt[key]} are one structure."
         for key in spelt
@@ -95,7 +102,9 @@ def composed(
     if len(layers) == 1 and len({segment.value for segment in segments}) == len(segments):
         # Nothing can overlap: the values stay what they are in the file.
         values = {spelt[key]: tuple(s.value for s in segments if folded(s.name) == key) for key in spelt}
-        return layers[0], Labels(values), tuple(notes)
+        others = [segment.value for segment in declared if segment not in segments]
+        array = np.where(np.isin(layers[0], others), layers[0].dtype.type(0), layers[0]) if others else layers[0]
+        return array, Labels(values), tuple(notes)
     structures = Structures(layers.shape[1:], spelt.values(), overlaps)
     for segment in segments:
         structures.paint(spelt[folded(segment.name)], layers[segment.layer] == segment.value)

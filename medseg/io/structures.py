@@ -4,7 +4,8 @@ Structures may overlap; what becomes of that is `--read overlaps=…`. Masks are
 of numbers, so that a hundred of them need the memory of two.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from medseg.core.errors import InputError
 from medseg.core.labels import folded
 from medseg.core.structures import Structures
 from medseg.core.volume import LabelMap, Meta
+from medseg.io.chosen import NOT_ASKED_FOR, chosen
 from medseg.io.door import read_labels
 from medseg.io.options import ReadOptions
 
@@ -21,7 +23,10 @@ __all__ = ["read_structures"]
 
 
 def read_structures(
-    masks: Mapping[str, Path], options: ReadOptions | None = None, image: Path | str | None = None
+    masks: Mapping[str, Path],
+    options: ReadOptions | None = None,
+    image: Path | str | None = None,
+    wanted: Collection[str] | None = None,
 ) -> LabelMap:
     """The label map of structures that lie in files of their own, with their names.
 
@@ -32,27 +37,40 @@ def read_structures(
         masks: Name of a structure → its file; at least one.
         options: How files are read.
         image: What they were drawn on, as for `read_labels`.
+        wanted: Names of the structures that are asked for: files of others are not opened. None: all.
 
     Raises:
         UsageError: A file does not exist.
-        InputError: A file cannot be read, is no mask of one structure, or lies on another grid than the first.
+        InputError: The options leave no structure; a file cannot be read, is no mask of one structure, or lies on
+            another grid than the first.
     """
     options = options or ReadOptions()
     composed: Structures | None = None
-    warnings: list[str] = []
+    masks, notes = _chosen(masks, options, wanted)
+    warnings = [*notes]
     for name, path in masks.items():
-        label_map = read_labels(path, options, image)
+        label_map = read_labels(path, replace(options, structures=None), image, (name,))
         if composed is None:
             first_path, first = path, label_map
             composed = Structures(first.geometry.shape, masks, options.overlaps)
         _refuse_other_grid(first, first_path, label_map, path)
         composed.paint(name, _mask_of(label_map, name, path))
-        warnings += label_map.meta.warnings
+        warnings += [note for note in label_map.meta.warnings if not note.startswith(NOT_ASKED_FOR)]
     if composed is None:
         raise InputError("A label map of structures needs the mask of at least one.")
     array, labels = composed.finish()
     meta = Meta(first.meta.kind, first.meta.placed, warnings=tuple(dict.fromkeys(warnings)))
     return LabelMap(array, first.geometry, labels, meta)
+
+
+def _chosen(
+    masks: Mapping[str, Path], options: ReadOptions, wanted: Collection[str] | None
+) -> tuple[Mapping[str, Path], tuple[str, ...]]:
+    """The masks that are read, and notes: their names are those of the data set, whatever the files call them."""
+    if not masks:
+        return masks, ()
+    names = chosen(list(masks), next(iter(masks.values())).parent, options, wanted)
+    return {name: path for name, path in masks.items() if name in names}, names.notes
 
 
 def _mask_of(label_map: LabelMap, name: str, path: Path) -> NDArray[np.bool_]:

@@ -59,6 +59,7 @@ class MedsegReader(ImageReader):
         image: PathLike | None = None,
         structures: Sequence[str] = (),
         channels: Sequence[str] = (),
+        wanted: Sequence[str] | None = None,
     ) -> None:
         """A reader.
 
@@ -69,6 +70,7 @@ class MedsegReader(ImageReader):
             image: What label maps were drawn on; a DICOM SEG or an RTSTRUCT cannot be placed without.
             structures: Names of the structures of which each file is the mask; none where a file is a label map.
             channels: Names of the channels, for sentences.
+            wanted: Names of the structures that are asked for, where a label map holds several by name; None: all.
         """
         self._options = options or ReadOptions()
         self._labels = labels
@@ -76,6 +78,7 @@ class MedsegReader(ImageReader):
         self._image = image
         self._structures = tuple(structures)
         self._channels = tuple(channels)
+        self._wanted = wanted
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         return all(io.kind_of(Path(name)) is not None for name in _names(filename))
@@ -84,7 +87,7 @@ class MedsegReader(ImageReader):
         paths = tuple(Path(name) for name in _names(data))
         if self._labels:
             source = dict(zip(self._structures, paths, strict=True)) if self._structures else paths[0]
-            return read_label_map(source, self._options, Path(self._image or paths[0]))
+            return read_label_map(source, self._options, Path(self._image or paths[0]), self._wanted)
         return read_image(Case(io.stem(paths[0]), paths, stacked=self._stacked), self._options, self._channels)
 
     def get_data(self, img: Volume | LabelMap) -> tuple[NDArray[Any], dict[str, Any]]:
@@ -126,12 +129,16 @@ class Prepare(Transform):
     def __call__(self, paths: dict[str, Any]) -> dict[str, Any]:
         options = self._options.updated(paths.get("read", {}))
         image_reader = MedsegReader(options, stacked=self._stacked, channels=self._plan.channels)
+        labels = self._plan.label_names
         label_reader = MedsegReader(
-            options, labels=True, image=paths["image"][0], structures=paths.get("structures", ())
+            options,
+            labels=True,
+            image=paths["image"][0],
+            structures=paths.get("structures", ()),
+            wanted=labels.names,
         )
         image = _volume(self._load(paths["image"], image_reader))
         label_map = _label_map(self._load(paths["label"], label_reader))
-        labels = self._plan.label_names
         image, label_map, _ = together(image, label_map, labels, paths["case"], self._plan.channels)
         array, classes = prepared(image, label_map, self._plan)
         return {"case": paths["case"], "image": array, "classes": classes}

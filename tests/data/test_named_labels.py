@@ -77,7 +77,7 @@ def test_undeclared_structures_are_left_out_aloud_and_a_case_without_any_known_o
     _, found, notes = read_case(case, Labels({"liver": (7,), "cord": (8,)}), io.ReadOptions())
     assert set(np.unique(found.array)) == {0, 7}
     assert "The label map names no cord; it counts as absent." in notes
-    assert "Structures that the data set does not declare are left out: couch." in notes
+    assert "Structures that were not asked for are left out: couch." in notes
     with pytest.raises(InputError, match=r"holds Liver, couch, and the data set declares spleen: no name agrees"):
         read_case(case, Labels({"spleen": (1,)}), io.ReadOptions())
 

@@ -71,7 +71,7 @@ def test_labels_are_entries_with_what_they_refer_to(tmp_path):
     assert seg.instances == {"1.2.3.4", "1.2.3.5"}
     assert rtstruct.instances == {"1.2.3.4"}
     assert seg.frame_of_reference == rtstruct.frame_of_reference == "1.2.9"
-    assert len(found.notes) == 2
+    assert found.notes == ()
 
 
 def test_an_empty_folder_a_file_and_an_archive_have_catalogues_too(tmp_path):

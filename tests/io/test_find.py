@@ -30,7 +30,6 @@ def test_what_is_left_aside_is_counted_by_kind(tmp_path):
     found = look(tmp_path / "s")
     assert (len(found.images), len(found.objects), found.n_unknown) == (5, 3, 1)
     assert set(found.notes) == {
-        "2 files of class Segmentation were left aside.",
         "1 file of class Basic Text SR was left aside.",
         "1 file without DICOM in it was left aside.",
     }

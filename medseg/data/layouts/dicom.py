@@ -56,6 +56,8 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
             f"series{' that --read leaves' if len(chosen) < len(found.series) else ''}: neither the series that they "
             "name nor their frame of reference is there."
         )
+    used = {path for each in labels_of.values() for path in each}
+    elsewhere = [label for label in found.objects if label.path not in used and label not in homeless]
     modalities = Counter(entry.modality for entry in labelled)
     series = series_cases(labelled, found.series, root)
     paths = {case.id: labels_of[id(case.entry)] for case in series}
@@ -81,7 +83,7 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         channels=(modality or "image",),
         unlabelled=tuple(unlabelled),
         problems=tuple(problems),
-        notes=(*_notes(series, rest, modality, homeless), *found.notes),
+        notes=(*_notes(series, rest, modality, homeless, elsewhere), *found.notes),
     )
 
 
@@ -261,7 +263,11 @@ def _refuse(
 
 
 def _notes(
-    series: Sequence[SeriesCase], rest: Sequence[io.SeriesEntry], modality: str, homeless: Sequence[io.ObjectEntry]
+    series: Sequence[SeriesCase],
+    rest: Sequence[io.SeriesEntry],
+    modality: str,
+    homeless: Sequence[io.ObjectEntry],
+    elsewhere: Sequence[io.ObjectEntry],
 ) -> tuple[str, ...]:
     n_patients = len({case.group for case in series})
     notes = [f"{len(series)} series with labels are of {n_patients} patients; those of one patient stay in one fold."]
@@ -269,6 +275,9 @@ def _notes(
     if others:
         counts = ", ".join(f"{n} of {name}" for name, n in others.items())
         notes.append(f"Series without labels, of another modality, are not used: {counts}.")
+    if elsewhere:
+        verb = "belongs to a series that is" if len(elsewhere) == 1 else "belong to series that are"
+        notes.append(f"{len(elsewhere)} SEG or RTSTRUCT {verb} not used (see --read).")
     return (*notes, *_homeless_note(homeless))
 
 

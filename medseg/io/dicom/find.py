@@ -28,7 +28,7 @@ from medseg.io.dicom.deflated import deflated_header, is_deflated
 from medseg.io.dicom.words import counted, few, left_aside
 from medseg.io.kinds import HEAD_BYTES, begins_as_dicom
 
-__all__ = ["DAMAGE", "Found", "Frame", "find_images", "look", "numbers", "quietly", "silently", "text"]
+__all__ = ["DAMAGE", "LABEL_CLASSES", "Found", "Frame", "find_images", "look", "numbers", "quietly", "silently", "text"]
 
 _NO_IMAGES = (
     *("Segmentation", "RT Structure Set", "RT Dose", "RT Plan", "RT Ion Plan", "Raw Data", "Encapsulated"),
@@ -37,6 +37,8 @@ _NO_IMAGES = (
 )
 """Parts of the names of storage classes that are no image series, some of which have rows and columns."""
 
+LABEL_CLASSES = frozenset({"Segmentation", "Label Map Segmentation", "RT Structure Set"})
+"""Names of the storage classes of labels: whoever looks for labels finds them, and no image lacks them."""
 
 DAMAGE = (
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, OverflowError, RuntimeError),
@@ -107,8 +109,8 @@ class Found:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence for each kind of file that is no image."""
-        kinds = Counter(other.class_name for other in self.objects)
+        """A sentence for each kind of file that is no image and no label: of labels, who uses them speaks."""
+        kinds = Counter(other.class_name for other in self.objects if other.class_name not in LABEL_CLASSES)
         notes = [left_aside(n, "file", f" of class {name}") for name, n in kinds.items()]
         if self.n_unknown:
             notes.append(left_aside(self.n_unknown, "file", " without DICOM in it"))

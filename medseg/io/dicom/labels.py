@@ -3,6 +3,7 @@
 The reader of each kind is a module of its own (`seg`, `rtstruct`), and so is the search for the images (`onto`).
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 from medseg.core.errors import InputError, OrphanError
@@ -20,13 +21,16 @@ __all__ = ["is_label_object", "read_geometry", "read_labels"]
 
 
 @silently()
-def read_labels(path: Path, options: ReadOptions, image: Path | Geometry | None = None) -> LabelMap:
+def read_labels(
+    path: Path, options: ReadOptions, image: Path | Geometry | None = None, wanted: Collection[str] | None = None
+) -> LabelMap:
     """The structures of a SEG or RTSTRUCT, by name, on the grid of the images that it was drawn on.
 
     Args:
         path: The file, or a folder or archive that holds exactly one of them.
         options: How it and its images are read.
         image: The images, or their grid; else they are looked for beside the label.
+        wanted: Names of the structures that are asked for; None: all.
 
     Raises:
         OrphanError: The images are not there.
@@ -35,7 +39,8 @@ def read_labels(path: Path, options: ReadOptions, image: Path | Geometry | None 
     file = _label_in(path)
     entry = object_entry(file)
     target = _target(file, entry, options, image)
-    return read_seg(file, target, options) if entry.kind == "seg" else read_rtstruct(file, target, options)
+    reader = read_seg if entry.kind == "seg" else read_rtstruct
+    return reader(file, target, options, wanted)
 
 
 @silently()

@@ -11,28 +11,22 @@ from typing import Literal
 from pydicom.dataset import Dataset
 
 from medseg.io.dicom.entries import ObjectEntry
-from medseg.io.dicom.find import DAMAGE, Frame, quietly, text
+from medseg.io.dicom.find import DAMAGE, LABEL_CLASSES, Frame, quietly, text
 
 __all__ = ["is_label", "items", "object_entry", "patient_of"]
-
-_KINDS: dict[str, Literal["seg", "rtstruct"]] = {
-    "Segmentation": "seg",
-    "Label Map Segmentation": "seg",
-    "RT Structure Set": "rtstruct",
-}
-"""Name of a storage class → kind of label."""
 
 _DIGEST_CHARACTERS = 16
 
 
 def is_label(file: Frame) -> bool:
     """Whether a file is a segmentation or a structure set, by its storage class."""
-    return file.class_name in _KINDS
+    return file.class_name in LABEL_CLASSES
 
 
 def object_entry(file: Frame) -> ObjectEntry:
     """What a segmentation or a structure set refers to, and the names in it."""
-    header, kind = file.header, _KINDS[file.class_name]
+    header = file.header
+    kind: Literal["seg", "rtstruct"] = "rtstruct" if file.class_name == "RT Structure Set" else "seg"
     referenced = _referenced_series(header, kind)
     frame = text(header, "FrameOfReferenceUID") if kind == "seg" else ""
     names = ("SegmentSequence", "SegmentLabel") if kind == "seg" else ("StructureSetROISequence", "ROIName")

@@ -6,7 +6,7 @@ a value for each combination. Nothing is interpolated: a slice without a contour
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,9 @@ from medseg.core.errors import InputError
 from medseg.core.labels import folded
 from medseg.core.structures import Structures
 from medseg.core.volume import LabelMap, Meta
+from medseg.io.chosen import chosen, leave_out
 from medseg.io.dicom.find import DAMAGE, Frame, quietly, text
+from medseg.io.dicom.misfits import MisfitError, Misfits
 from medseg.io.dicom.objects import items
 from medseg.io.dicom.onto import Target
 from medseg.io.dicom.polygons import filled
@@ -44,11 +46,19 @@ class _Contour:
 
 
 @dataclass(frozen=True, eq=False)
-class _Structure:
-    """One ROI: its name, the space it lies in, and its closed contours."""
+class _Declared:
+    """What a structure set says of an ROI: its name and number, and the space it lies in."""
 
     name: str
+    number: str
     frame_of_reference: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Structure:
+    """One ROI: its name, and its closed contours."""
+
+    name: str
     contours: tuple[_Contour, ...]
 
 
@@ -90,8 +100,16 @@ class _Noticed:
         return tuple(found)
 
 
-def read_rtstruct(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
+def read_rtstruct(file: Frame, target: Target, options: ReadOptions, wanted: Collection[str] | None = None) -> LabelMap:
     """The structures of an RTSTRUCT on a grid; one that has no contours is there, and empty.
+
+    What is not asked for is not judged: none of its contours is looked at.
+
+    Args:
+        file: The RTSTRUCT.
+        target: The grid.
+        options: `structures` and `leave_out` choose among the structures too.
+        wanted: Names of the structures that are asked for; None: all.
 
     Raises:
         InputError: The file is damaged, two structures share a name, or a contour lies at no slice of the grid.
@@ -99,35 +117,36 @@ def read_rtstruct(file: Frame, target: Target, options: ReadOptions) -> LabelMap
     noticed = _Noticed(Counter(), [], [])
     try:
         with quietly():
-            structures = _structures(file, target, noticed)
+            declared = _declared(file, target, noticed)
+            names = chosen([structure.name for structure in declared], file.path, options, wanted)
+            structures = _structures(file, [each for each in declared if each.name in names], target, noticed)
     except DAMAGE as error:
         raise InputError(f"{file.path} is damaged: its contours cannot be read. Copy it again.") from error
     axis = _slice_axis(structures, target)
     map_ = Structures(target.grid.shape, (structure.name for structure in structures), options.overlaps)
+    misfits = Misfits()
     for structure in structures:
-        planes = _by_plane(structure, target, axis, options, noticed)
-        _paint(map_, structure.name, planes, target, axis, noticed)
-        missing = (max(planes) - min(planes) + 1 - len(planes)) if planes else 0
-        if missing:
-            noticed.gaps = {**(noticed.gaps or {}), structure.name: missing}
+        with misfits.of(structure.name):
+            planes = _by_plane(structure, target, axis, options, noticed)
+            _paint(map_, structure.name, planes, target, axis, noticed)
+            missing = (max(planes) - min(planes) + 1 - len(planes)) if planes else 0
+            if missing:
+                noticed.gaps = {**(noticed.gaps or {}), structure.name: missing}
+    misfits.refuse(sum(bool(structure.contours) for structure in structures))
     array, labels = map_.finish()
-    meta = Meta("dicom", header={"modality": "RTSTRUCT"}, warnings=target.notes + noticed.sentences())
+    meta = Meta("dicom", header={"modality": "RTSTRUCT"}, warnings=target.notes + names.notes + noticed.sentences())
     return LabelMap(array, target.grid, labels, meta)
 
 
-def _structures(file: Frame, target: Target, noticed: _Noticed) -> list[_Structure]:
-    """The structures that lie in the space of the grid, in the order of the file, with names that differ."""
-    header = file.header
-    contours: dict[str, list[_Contour]] = defaultdict(list)
-    for roi in items(header, "ROIContourSequence"):
-        contours[text(roi, "ReferencedROINumber")] += _contours(roi, file, target, noticed)
+def _declared(file: Frame, target: Target, noticed: _Noticed) -> list[_Declared]:
+    """The structures that lie in the space of the grid, in the order of the file."""
     declared = [
-        _Structure(
+        _Declared(
             text(roi, "ROIName").strip() or f"ROI {text(roi, 'ROINumber')}",
+            text(roi, "ROINumber"),
             text(roi, "ReferencedFrameOfReferenceUID"),
-            tuple(contours[text(roi, "ROINumber")]),
         )
-        for roi in items(header, "StructureSetROISequence")
+        for roi in items(file.header, "StructureSetROISequence")
     ]
     if not declared:
         raise InputError(f"{file.path} declares no structure.")
@@ -135,8 +154,20 @@ def _structures(file: Frame, target: Target, noticed: _Noticed) -> list[_Structu
     if len(spaces) > 1 and target.frame_of_reference in spaces:
         here = [structure for structure in declared if structure.frame_of_reference == target.frame_of_reference]
         noticed.foreign += [structure.name for structure in declared if structure not in here]
-        declared = here
-    return _with_names_that_differ(declared, file, noticed)
+        return here
+    return declared
+
+
+def _structures(file: Frame, declared: Sequence[_Declared], target: Target, noticed: _Noticed) -> list[_Structure]:
+    """Structures with their contours, with names that differ."""
+    numbers = {structure.number for structure in declared}
+    contours: dict[str, list[_Contour]] = defaultdict(list)
+    for roi in items(file.header, "ROIContourSequence"):
+        number = text(roi, "ReferencedROINumber")
+        if number in numbers:
+            contours[number] += _contours(roi, file, target, noticed)
+    structures = [_Structure(each.name, tuple(contours[each.number])) for each in declared]
+    return _with_names_that_differ(structures, file, noticed)
 
 
 def _with_names_that_differ(declared: Iterable[_Structure], file: Frame, noticed: _Noticed) -> list[_Structure]:
@@ -152,7 +183,8 @@ def _with_names_that_differ(declared: Iterable[_Structure], file: Frame, noticed
             continue
         if twin.contours and structure.contours:
             raise InputError(
-                f"{file.path} has two structures called {structure.name}; rename one of them where it was drawn."
+                f"{file.path} has two structures called {structure.name}; rename one of them where it was drawn, or "
+                f"leave both out with {leave_out([structure.name])}."
             )
         noticed.twins.append(structure.name)
         if structure.contours:
@@ -210,7 +242,7 @@ def _by_plane(structure: _Structure, target: Target, axis: int, options: ReadOpt
     """The contours of a structure by the index of their slice.
 
     Raises:
-        InputError: A contour lies beyond the slices, between them, or across them.
+        MisfitError: A contour lies beyond the slices, between them, or across them.
     """
     step_mm = target.step_mm(axis)
     tolerance = max(_OFF_PLANE_SHARE, _OFF_PLANE_MM / step_mm) + target.rounding_mm / step_mm
@@ -221,20 +253,21 @@ def _by_plane(structure: _Structure, target: Target, axis: int, options: ReadOpt
         plane = round(middle)
         if not -tolerance <= middle <= target.grid.shape[axis] - 1 + tolerance:
             if not target.is_part:
-                raise InputError(_beyond(structure, contour, target, axis))
+                raise MisfitError(_beyond(structure, contour, target, axis))
             noticed.n_beyond += 1
             continue
         plane = min(max(plane, 0), target.grid.shape[axis] - 1)
         if np.ptp(along) > 1:
-            raise InputError(
+            raise MisfitError(
                 f"ROI {structure.name} has a contour that runs across {np.ptp(along) * step_mm:.3g} mm of slices of "
-                f"{target.name}; it was drawn in another plane."
+                f"{target.name}"
             )
         off = float(np.abs(along - plane).max())
         if off > tolerance and options.contours != "project":
-            raise InputError(
+            raise MisfitError(
                 f"ROI {structure.name} has contours {off * step_mm:.2g} mm off the slices of {target.name} (which are "
-                f"{step_mm:.3g} mm apart); --read contours=project moves them to the nearest."
+                f"{step_mm:.3g} mm apart)",
+                "--read contours=project moves them to the nearest",
             )
         noticed.n_projected += off > tolerance
         named = target.slices.get(contour.instance, plane)
@@ -274,7 +307,7 @@ def _beyond(structure: _Structure, contour: _Contour, target: Target, axis: int)
     at = target.position_mm(target.grid.to_world(contour.points.mean(axis=0)), axis)
     return (
         f"ROI {structure.name} has contours at {at:.1f} mm, beyond the slices of {target.name} ({low:.1f} to "
-        f"{high:.1f} mm): it was drawn on other images. Give those, or leave it out."
+        f"{high:.1f} mm)"
     )
 
 

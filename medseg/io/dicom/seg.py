@@ -5,7 +5,7 @@ or turned against the image, and cut to a part of it; where they do not lie on t
 are called is settled by `seg_names`; their codes are kept beside the names.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from medseg.core.geometry import Geometry
 from medseg.core.structures import Structures
 from medseg.core.volume import LabelMap, Meta
 from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
+from medseg.io.dicom.misfits import MisfitError, Misfits
 from medseg.io.dicom.objects import items
 from medseg.io.dicom.onto import Target
 from medseg.io.dicom.seg_names import Segment, segments_of
@@ -58,8 +59,8 @@ class _Place:
     spacing_mm: tuple[float, float]
 
 
-def read_seg(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
-    """The segments of a SEG on a grid; one without frames is there, and empty.
+def read_seg(file: Frame, target: Target, options: ReadOptions, wanted: Collection[str] | None = None) -> LabelMap:
+    """The segments of a SEG on a grid, those that are wanted (None: all); one without frames is there, and empty.
 
     `meta.header["codes"]` holds the `codes.Meaning` of each name.
 
@@ -68,21 +69,24 @@ def read_seg(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
     """
     try:
         with quietly():
-            return _read(file, target, options)
+            return _read(file, target, options, wanted)
     except DAMAGE as error:
         raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
 
 
-def _read(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
-    segments, notes = segments_of(file, is_map=_kind(file) == "LABELMAP")
-    places = _places(file)
+def _read(file: Frame, target: Target, options: ReadOptions, wanted: Collection[str] | None) -> LabelMap:
+    segments, notes = segments_of(file, options, wanted, is_map=_kind(file) == "LABELMAP")
+    places = _places(file, frozenset(number for number, segment in segments.items() if segment.name is None))
     kind = _kind(file)
     names = dict.fromkeys(segment.name for segment in segments.values() if segment.name is not None)
     map_ = Structures(target.grid.shape, names, options.overlaps)
     if kind == "FRACTIONAL":
         notes += (_about_fractions(file, options),)
     n_beyond = 0
+    drawn, misfits = set[str](), Misfits()
     for place, pixels in zip(places, stored_frames(file, len(places)), strict=True):
+        if place is None:
+            continue
         for number, mask in _masks(file, kind, place, pixels, options):
             segment = segments.get(number)
             if segment is None:
@@ -91,7 +95,10 @@ def _read(file: Frame, target: Target, options: ReadOptions) -> LabelMap:
                     "does not declare. Export it again."
                 )
             if segment.name is not None:
-                n_beyond += not _paint(map_, segment, mask, place, file, target)
+                drawn.add(segment.name)
+                with misfits.of(segment.name):
+                    n_beyond += not _paint(map_, segment, mask, place, file, target)
+    misfits.refuse(len(drawn))
     if n_beyond:
         notes += (f"{n_beyond} frames beyond the slices that were taken are left out.",)
     array, labels = map_.finish()
@@ -133,8 +140,8 @@ def _about_fractions(file: Frame, options: ReadOptions) -> str:
     return f"The segments are {what}; voxels from {options.fraction:g} on belong to them (--read fraction=…)."
 
 
-def _places(file: Frame) -> list[_Place]:
-    """Where each frame lies.
+def _places(file: Frame, unread: frozenset[int] = frozenset()) -> list[_Place | None]:
+    """Where each frame lies; None for one of a segment that is not read.
 
     Raises:
         InputError: The file does not say it for one of them, or describes another number of frames than it holds.
@@ -153,15 +160,19 @@ def _places(file: Frame) -> list[_Place]:
     for_all["segment"] = for_all["segment"] or default
     if _kind(file) == "LABELMAP":
         for_all["segment"] = _ANY
-    return [_place(file, n, frame, for_all) for n, frame in enumerate(frames, start=1)]
+    return [_place(file, n, frame, for_all, unread) for n, frame in enumerate(frames, start=1)]
 
 
-def _place(file: Frame, n: int, frame: Dataset, for_all: Mapping[str, tuple[float, ...] | None]) -> _Place:
+def _place(
+    file: Frame, n: int, frame: Dataset, for_all: Mapping[str, tuple[float, ...] | None], unread: frozenset[int]
+) -> _Place | None:
     said = {
         what: for_all[what] if for_all[what] == _ANY else _said(frame, *where) or for_all[what]
         for what, where in _WHERE.items()
     }
     position, cosines, spacing, segment = said.values()
+    if segment is not None and segment != _ANY and int(segment[0]) in unread:
+        return None
     if position is None or cosines is None or spacing is None or segment is None:
         names = ", ".join(what for what, value in said.items() if value is None)
         raise InputError(f"Frame {n} of {file.path} has no {names}, so its place in the patient is unknown.")
@@ -186,7 +197,7 @@ def _paint(
     """Put a mask (rows, columns) at its place; False where that is beyond the slices that were taken.
 
     Raises:
-        InputError: It lies off the grid.
+        MisfitError: It lies off the grid.
     """
     grid = target.grid
     steps = np.linalg.inv(grid.affine[:3, :3]) @ place.affine[:3, :2]
@@ -194,23 +205,25 @@ def _paint(
     whole, first = np.rint(steps), np.rint(start)
     axes = [int(np.abs(whole[:, n]).argmax()) for n in range(2)]
     if axes[0] == axes[1] or (np.abs(whole).sum(axis=0) != 1).any():
-        raise InputError(_other_grid(file, place, target, "its pixels run in other directions"))
+        raise MisfitError(_other_grid(segment, file, place, target, "its pixels run in other directions"))
     (normal,) = {0, 1, 2} - {*axes}
     n_rows, n_columns = mask.shape
     corners = np.array([(c, r) for c in (0, n_columns - 1) for r in (0, n_rows - 1)])
     off_mm = np.abs((start - first)[:, None] + (steps - whole) @ corners.T).max(axis=1) * grid.spacing_mm
     allowed = np.maximum(_ON_GRID_MM, _ON_GRID_SHARE * np.array(grid.spacing_mm)) + target.rounding_mm
     if (off_mm > allowed)[axes].any():
-        raise InputError(_other_grid(file, place, target, f"it lies up to {off_mm[axes].max():.3g} mm beside"))
+        raise MisfitError(
+            _other_grid(segment, file, place, target, f"it lies up to {off_mm[axes].max():.3g} mm beside")
+        )
     level = int(first[normal])
     is_beyond = not 0 <= level < grid.shape[normal]
     if is_beyond and target.is_part:
         return False
     if is_beyond or off_mm[normal] > allowed[normal]:
         at = target.position_mm(place.affine[:3, 2], normal)
-        raise InputError(
+        raise MisfitError(
             f"Segment {segment.number} ({segment.name}) of {file.path} has a frame at {at:.2f} mm where {target.name} "
-            "has no slice: it was drawn on other images."
+            "has no slice"
         )
     columns, rows = (
         _Run.of(int(first[axis]), int(whole[axis, n]), mask.shape[1 - n], grid.shape[axis])
@@ -218,9 +231,8 @@ def _paint(
     )
     inside = mask[rows.taken, columns.taken]
     if np.count_nonzero(inside) != np.count_nonzero(mask):
-        raise InputError(
-            f"Segment {segment.number} ({segment.name}) of {file.path} reaches beyond the images of {target.name}: it "
-            "was drawn on other ones."
+        raise MisfitError(
+            f"Segment {segment.number} ({segment.name}) of {file.path} reaches beyond the images of {target.name}"
         )
     box: list[slice | int] = [level, level, level]
     box[axes[0]], box[axes[1]] = columns.given, rows.given
@@ -247,12 +259,12 @@ class _Run:
         return cls(backwards, slice(first - high + 1, first - low + 1))
 
 
-def _other_grid(file: Frame, place: _Place, target: Target, what: str) -> str:
+def _other_grid(segment: Segment, file: Frame, place: _Place, target: Target, what: str) -> str:
     theirs = " × ".join(f"{mm:.4g}" for mm in place.spacing_mm)
     ours = " × ".join(f"{mm:.4g}" for mm in target.grid.spacing_mm)
     return (
-        f"{file.path} does not lie on the grid of {target.name}: {what} (its pixels: {theirs} mm; the grid: {ours} "
-        "mm). It was drawn on another image; give that, or resample it first."
+        f"Segment {segment.number} ({segment.name}) of {file.path} does not lie on the grid of {target.name}: {what} "
+        f"(its pixels: {theirs} mm; the grid: {ours} mm)"
     )
 
 
@@ -264,7 +276,7 @@ def own_grid(file: Frame) -> Target:
     """
     with quietly():
         try:
-            places = _places(file)
+            places = [place for place in _places(file) if place is not None]
         except DAMAGE as error:
             raise InputError(f"{file.path} is cut off or damaged. Copy it again.") from error
     if not places:

@@ -5,7 +5,8 @@ told apart by the side; of one label and two meanings, nobody knows which is whi
 those of SNOMED CT. No frame and no voxel is looked at.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
@@ -13,9 +14,11 @@ from pydicom.sr._snomed_dict import mapping
 
 from medseg.core.errors import InputError
 from medseg.core.labels import folded
+from medseg.io.chosen import chosen, leave_out
 from medseg.io.codes import Code, Meaning
 from medseg.io.dicom.find import Frame, numbers, text
 from medseg.io.dicom.objects import items
+from medseg.io.options import ReadOptions
 
 __all__ = ["Segment", "segments_of"]
 
@@ -28,18 +31,20 @@ _BACKGROUND = ("125040", "DCM")
 
 @dataclass(frozen=True)
 class Segment:
-    """What a segment is called and what it means; `name` is None for background."""
+    """What a segment is called and what it means; `name` is None for background, and for what is not read."""
 
     number: int
     name: str | None
     meaning: Meaning
 
 
-def segments_of(file: Frame, *, is_map: bool) -> tuple[dict[int, Segment], tuple[str, ...]]:
+def segments_of(
+    file: Frame, options: ReadOptions, wanted: Collection[str] | None, *, is_map: bool
+) -> tuple[dict[int, Segment], tuple[str, ...]]:
     """The segments by number, with names by which they can be told apart, and notes.
 
     Raises:
-        InputError: Two segments have one name and different meanings.
+        InputError: Two segments that are read have one name and different meanings.
     """
     found = [_segment(item, n) for n, item in enumerate(items(file.header, "SegmentSequence"), start=1)]
     if not found:
@@ -50,30 +55,43 @@ def segments_of(file: Frame, *, is_map: bool) -> tuple[dict[int, Segment], tuple
         if segment.name is not None:
             by_name.setdefault(folded(segment.name), []).append(segment)
     named = [segment for segment in found if segment.name is None]  # background
-    for twins in by_name.values():
-        named += _told_apart(twins, file, notes)
+    apart = {name: _told_apart(twins) for name, twins in by_name.items()}
+    names = [each.name or "" for name, twins in by_name.items() for each in apart[name] or twins]
+    kept = chosen(names, file.path, options, wanted)
+    for name, twins in by_name.items():
+        if apart[name] is None and (twins[0].name or "") in kept:
+            raise InputError(_one_name(twins, file))
+        mine = [each if (each.name or "") in kept else replace(each, name=None) for each in apart[name] or twins]
+        same = Counter(each.name for each in mine if each.name is not None)
+        notes += [f"{n} segments called {called} are one structure." for called, n in same.items() if n > 1]
+        named += mine
     order = {segment.number: n for n, segment in enumerate(found)}
     if is_map and 0 not in order:
         named.append(Segment(0, None, found[0].meaning))
         order[0] = -1
-    return {segment.number: segment for segment in sorted(named, key=lambda s: order[s.number])}, tuple(notes)
+    segments = {segment.number: segment for segment in sorted(named, key=lambda s: order[s.number])}
+    return segments, (*kept.notes, *notes)
 
 
-def _told_apart(twins: Sequence[Segment], file: Frame, notes: list[str]) -> list[Segment]:
-    """Segments of one label: one structure if they mean the same, else told apart by their side."""
+def _told_apart(twins: Sequence[Segment]) -> list[Segment] | None:
+    """Segments of one label: one structure if they mean the same, else told apart by side; None if they cannot be."""
     first = twins[0]
     if len({_key(segment.meaning) for segment in twins}) == 1:
-        if len(twins) > 1:
-            notes.append(f"{len(twins)} segments called {first.name} are one structure.")
         return [replace(segment, name=first.name) for segment in twins]
     sided = [replace(s, name=f"{first.name} ({s.meaning.side.meaning.lower()})") for s in twins if s.meaning.side]
     if len(sided) < len(twins) or len({s.name for s in sided}) != len({_key(s.meaning) for s in sided}):
-        listed = " and ".join(str(segment.number) for segment in twins[:2])
-        raise InputError(
-            f"{file.path} has two segments called {first.name} with different codes (numbers {listed}); rename one of "
-            "them where it was drawn."
-        )
+        return None
     return sided
+
+
+def _one_name(twins: Sequence[Segment], file: Frame) -> str:
+    """Why segments of one label cannot be told apart: a sentence."""
+    name = twins[0].name or ""
+    listed = " and ".join(str(segment.number) for segment in twins[:2])
+    return (
+        f"{file.path} has two segments called {name} with different codes (numbers {listed}); rename one of "
+        f"them where it was drawn, or leave both out with {leave_out([name])}."
+    )
 
 
 def _key(meaning: Meaning) -> tuple[tuple[str, str], ...]:
