@@ -5,6 +5,7 @@
 """
 
 import errno
+import json
 import os
 import re
 import signal
@@ -21,10 +22,11 @@ import typer
 
 from medseg._version import __version__
 from medseg.cli import evaluate, inspect, predict, sample, streams, train
-from medseg.cli.options import Command
-from medseg.cli.screen import Terminated
+from medseg.cli.command import Command
+from medseg.cli.screen import Stopped, Terminated
 from medseg.core.errors import MedsegError, machine_error
 from medseg.core.escapes import for_terminal
+from medseg.core.events import Error, record
 
 __all__ = ["app", "main"]
 
@@ -81,7 +83,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; what it raises becomes a sentence on standard error and the exit code that is returned."""
+    """Run one command; what it raises becomes a sentence on standard error and the exit code that is returned.
+
+    With `--json` it is also the last object on standard output, so that a program that reads need not look elsewhere.
+    """
+    ending = _ended(arguments)
+    if isinstance(ending, int):
+        return ending
+    _say(ending.text)
+    if _wants_json(arguments):
+        with suppress(OSError, ValueError):
+            print(json.dumps(record(ending)), flush=True)
+    return ending.exit_code
+
+
+def _ended(arguments: Sequence[str]) -> int | Error:
+    """How one command ends: with an exit code that needs no word, or with a sentence."""
     try:
         result = typer.main.get_command(app).main(list(arguments), prog_name="medseg", standalone_mode=False)
         streams.flush()
@@ -89,14 +106,16 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Exit as end:
         return end.exit_code
     except _WrongUse as wrong:
-        return _say(_sentence_of(wrong), 2)
+        return Error(_sentence_of(wrong), 2)
+    except Stopped as stop:
+        return Error(stop.sentence, stop.exit_code)
     except Terminated:
-        return _say("Stopped.", 143)
+        return Error("Stopped.", 143)
     except (typer.Abort, KeyboardInterrupt):
-        return _say("Stopped.", 130)
+        return Error("Stopped.", 130)
     except MedsegError as error:
         _trace_if_wanted(arguments)
-        return _say(str(error), error.exit_code)
+        return Error(str(error), error.exit_code)
     except BrokenPipeError:
         # Who reads us has had enough (`| head`): nobody to say it to, and not all that was asked for is done.
         return BROKEN_PIPE
@@ -106,7 +125,7 @@ def run(arguments: Sequence[str]) -> int:
         raise
     except MemoryError:
         _trace_if_wanted(arguments)
-        return _say("The memory of this machine is not enough. Give a smaller patch or batch, or fewer --jobs.", 4)
+        return Error("The memory of this machine is not enough. Give a smaller patch or batch, or fewer --jobs.", 4)
     except OSError as error:
         _trace_if_wanted(arguments)
         return _os_error(error, arguments)
@@ -144,29 +163,29 @@ def _sentence_of(wrong: Exception) -> str:
     return message.rstrip(".") + where + "."
 
 
-def _os_error(error: OSError, arguments: Sequence[str]) -> int:
+def _os_error(error: OSError, arguments: Sequence[str]) -> Error:
     if (refused := machine_error(error)) is not None:
-        return _say(str(refused), refused.exit_code)
+        return Error(str(refused), refused.exit_code)
     name = f"{error.filename}: " if error.filename else ""
     wrong_name = error.errno == errno.ENAMETOOLONG
     if wrong_name or isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
-        return _say(f"{name}{(error.strerror or 'no such file').lower()}.", 2)
+        return Error(f"{name}{(error.strerror or 'no such file').lower()}.", 2)
     return _defect(error, arguments)
 
 
-def _defect(error: Exception, arguments: Sequence[str]) -> int:
+def _defect(error: Exception, arguments: Sequence[str]) -> Error:
     if _out_of_memory(error):
         _trace_if_wanted(arguments)
-        return _say("The memory of the device is not enough. Give a smaller plan.patch or plan.batch (--set).", 4)
+        return Error("The memory of the device is not enough. Give a smaller plan.patch or plan.batch (--set).", 4)
     _trace_if_wanted(arguments)
     report = _report(arguments)
     if report is None:
-        return _say(
+        return Error(
             f"This is a defect of medseg ({_last_frame(error)}). What happened could not be kept: no temporary file "
             "can be written here. Add -vv to see it, and please report it.",
             DEFECT,
         )
-    return _say(
+    return Error(
         f"This is a defect of medseg ({type(error).__name__}). {report} holds what happened; "
         "please report it with that file.",
         DEFECT,
@@ -210,8 +229,11 @@ def _trace_if_wanted(arguments: Sequence[str]) -> None:
         streams.say_error(for_terminal(traceback.format_exc().rstrip()))
 
 
-def _say(sentence: str, exit_code: int) -> int:
+def _wants_json(arguments: Sequence[str]) -> bool:
+    return "--json" in arguments or os.environ.get("MEDSEG_JSON", "").lower() in ("1", "true", "yes", "on", "t", "y")
+
+
+def _say(sentence: str) -> None:
     in_colour = sys.stderr is not None and sys.stderr.isatty() and "NO_COLOR" not in os.environ
     red, plain = ("\033[31m", "\033[0m") if in_colour else ("", "")
     streams.say_error(f"{red}{for_terminal(sentence)}{plain}")
-    return exit_code

@@ -102,13 +102,18 @@ def command(
         list[str] | None,
         typer.Option("--fail-under", metavar="dice=0.85", help="End with 1 if a figure is worse; repeatable."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files in OUT that medseg did not write, or that were changed.")
+    ] = False,
     *,
     shared: Shared,
 ) -> None:
     """Compare masks with the truth."""
     from medseg.cli.screen import console, follow
-    from medseg.evaluate import check, parse_labels, parse_thresholds, write_results
+    from medseg.evaluate import check, parse_labels, parse_thresholds, refuse_foreign_results, write_results
 
+    if out is not None and not overwrite:
+        refuse_foreign_results(out)
     thresholds = parse_thresholds(fail_under or [])
     declared, chosen = parse_labels(labels.split(",") if labels else [])
     options = replace(
@@ -128,7 +133,7 @@ def command(
     if compare:
         follow(_events(_compared(found[0], predicted, compare), found), shared)
     evaluation = found[-1]
-    written = () if out is None else write_results(evaluation, out)
+    written = () if out is None else write_results(evaluation, out, overwrite=overwrite)
     _print(evaluation, table, written, shared)
     unmet = check(evaluation, thresholds)
     for sentence in unmet:

@@ -45,15 +45,20 @@ def command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; repeatable.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file of that name that medseg did not write.")
+    ] = False,
     *,
     shared: Shared,
 ) -> None:
     """Say what is in a data set, what is wrong with it, and how it would be read."""
     from medseg.cli.screen import console, follow
-    from medseg.inspect import InspectOptions, refuse_suffix, run
+    from medseg.inspect import InspectOptions, refuse_foreign_file, refuse_suffix, run
 
     for path in out or []:
         refuse_suffix(path)
+        if not overwrite:
+            refuse_foreign_file(path)
     chosen = _config(config, [*(set_ or []), *([f"data.layout={layout}"] if layout else [])], shared)
     options = InspectOptions(
         data=chosen.data,

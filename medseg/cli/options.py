@@ -8,27 +8,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from medseg.core.errors import UsageError
 
-__all__ = ["Command", "Shared", "parse_pairs", "shared_options"]
-
-
-class Command(TyperCommand):
-    """A verb that refuses an option given twice where only one value can count: the first would be lost in silence."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  click's own context
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        seen = set()
-        for parameter in order:
-            takes_one = getattr(parameter, "opts", ()) and not any(
-                getattr(parameter, each, False) for each in ("multiple", "count", "is_flag")
-            )
-            if takes_one and parameter.param_type_name == "option" and parameter.name in seen:
-                raise UsageError(f"{max(parameter.opts, key=len)} was given twice and takes one value: give it once.")
-            seen.add(parameter.name)
-        return super().parse_args(ctx, args)
+__all__ = ["Shared", "parse_pairs", "shared_options"]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`medseg predict INPUT... -m MODEL -o OUT`: masks for new scans."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,9 @@ import typer
 from medseg.cli.options import Shared, shared_options
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from medseg.core.events import Event, Finished
     from medseg.io import SegType
 
 SOME_FAILED = 1
@@ -49,12 +53,14 @@ def command(
         bool, typer.Option("--probabilities", help="Also write what was said of each class (large files).")
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Draw a picture of each mask on its scan.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is up to date.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Predict everything again, and replace also what medseg did not write.")
+    ] = False,
     *,
     shared: Shared,
 ) -> None:
     """Predict masks for new scans."""
-    from medseg.cli.screen import console, duration, follow
+    from medseg.cli.screen import console, duration
     from medseg.io import ReadOptions
     from medseg.predict import PredictOptions, predict_cases
 
@@ -72,16 +78,39 @@ def command(
         overwrite=overwrite,
     )
     _use_threads(shared.jobs)
-    finished = follow(predict_cases(inputs, model, out, options), shared)
+    finished = _followed(predict_cases(inputs, model, out, options), out, shared)
     counts = dict(finished.summary) if finished else {}
-    done, current, failed = (counts.get(key, 0) for key in ("predicted", "current", "failed"))
+    done, current, elsewhere, failed = (counts.get(key, 0) for key in ("predicted", "current", "elsewhere", "failed"))
     if not shared.quiet and finished is not None:
         parts = [f"{done} predicted in {duration(finished.elapsed_s)}"]
         parts += [f"{current} already up to date"] if current else []
+        parts += [f"{elsewhere} left to another process"] if elsewhere else []
         parts += [f"{failed} failed"] if failed else []
         console(shared).print(f"{', '.join(parts)}. The masks are in {out}.", markup=False)
     if failed:
-        raise typer.Exit(SOME_FAILED if done + current else ALL_FAILED)
+        raise typer.Exit(SOME_FAILED if done + current + elsewhere else ALL_FAILED)
+
+
+def _followed(events: "Generator[Event, None, None]", out: Path, shared: Shared) -> "Finished | None":
+    """What `follow` returns; a signal closes the work, which keeps all that was done, and is answered."""
+    from medseg.cli.screen import Stopped, Terminated, follow
+    from medseg.core.events import CaseFailed, CasePredicted
+
+    done = 0
+
+    def counted() -> "Generator[Event, None, None]":
+        nonlocal done
+        for event in events:
+            done += isinstance(event, CasePredicted | CaseFailed)
+            yield event
+
+    with closing(events):
+        try:
+            return follow(counted(), shared)
+        except (KeyboardInterrupt, Terminated) as end:
+            exit_code = getattr(end, "exit_code", 130 if isinstance(end, KeyboardInterrupt) else 143)
+    cases = "1 case is" if done == 1 else f"{done} cases are"
+    raise Stopped(f"Stopped: {cases} done and recorded in {out}; the same command goes on with the rest.", exit_code)
 
 
 def _seg_type(given: str) -> "SegType":

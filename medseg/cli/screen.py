@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-__all__ = ["StopSwitch", "Terminated", "console", "duration", "follow"]
+__all__ = ["StopSwitch", "Stopped", "Terminated", "console", "duration", "follow"]
 
 PLAIN_EVERY_S = 60.0
 """Without a terminal, work in progress says a line a minute …"""
@@ -89,6 +89,15 @@ def duration(seconds: float) -> str:
 
 class Terminated(BaseException):
     """SIGTERM, on its way up like a Ctrl-C, but not taken for one by typer."""
+
+
+class Stopped(BaseException):
+    """A signal that has been answered: what there is to say, and the exit code."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.exit_code = exit_code
 
 
 class StopSwitch:

@@ -16,6 +16,7 @@ __all__ = [
     "CaseRead",
     "CaseScored",
     "EpochEnded",
+    "Error",
     "Event",
     "Finished",
     "Noted",
@@ -144,6 +145,14 @@ class Finished(Event):
     output: str
     elapsed_s: float
     summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Error(Event):
+    """The command ends before its work is done: why, in a sentence, and the exit code."""
+
+    text: str
+    exit_code: int
 
 
 def record(event: Event) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from medseg.evaluate.contests import Comparison, Contest
 from medseg.evaluate.evaluation import Evaluation, Failure, check, parse_thresholds
 from medseg.evaluate.options import EvaluateOptions, parse_labels, parse_tolerances
 from medseg.evaluate.pairs import Pair, find_label_maps, match, read_table
+from medseg.evaluate.results import refuse_foreign_results
 from medseg.evaluate.score import STATUSES, Row
 from medseg.evaluate.summary import Figure, Summary, summarise
 from medseg.evaluate.tables import Table, render, tables
@@ -51,6 +52,7 @@ __all__ = [
     "parse_thresholds",
     "parse_tolerances",
     "read_table",
+    "refuse_foreign_results",
     "render",
     "run",
     "run_comparison",

@@ -20,6 +20,7 @@ from medseg.core.labels import Labels
 from medseg.evaluate.catalogue import METRICS, Metric, metric_of
 from medseg.evaluate.contests import Comparison
 from medseg.evaluate.options import EvaluateOptions
+from medseg.evaluate.results import SUMMARY, TABLE, TABLE_HEADER
 from medseg.evaluate.score import Facts, Row, rows_of
 from medseg.evaluate.summary import Figure, Summary, summarise
 from medseg.io.files import write_json, write_text
@@ -29,8 +30,6 @@ from medseg.metrics.comparison import BlandAltman, bland_altman
 __all__ = ["SCHEMA", "Evaluation", "Failure", "check", "parse_thresholds"]
 
 SCHEMA = "medseg/summary/1"
-
-_HEADER = ("case", "label", "metric", "value", "unit", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ class Evaluation:
         """The text of metrics.csv; values with all their digits, undefined ones empty."""
         text = text_io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_HEADER)
+        writer.writerow(TABLE_HEADER)
         for row in self.rows:
             value = "" if row.value is None else repr(row.value)
             writer.writerow((row.case, row.label, row.metric, value, row.unit, row.status))
@@ -169,7 +168,7 @@ class Evaluation:
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Write metrics.csv and summary.json into a folder, each whole or not at all; their paths."""
-        table, summary = folder / "metrics.csv", folder / "summary.json"
+        table, summary = folder / TABLE, folder / SUMMARY
         write_text(table, self.to_csv())
         write_json(summary, self.to_json())
         return table, summary

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medseg.inspect._run import InspectOptions, inspect, run
     from medseg.inspect.findings import KINDS, SEVERITIES, Finding, Kind, Severity
-    from medseg.inspect.inspection import Inspection, refuse_suffix
+    from medseg.inspect.inspection import Inspection, refuse_foreign_file, refuse_suffix
 
 _HOMES = {
     "Finding": "medseg.inspect.findings",
@@ -25,6 +25,7 @@ _HOMES = {
     "SEVERITIES": "medseg.inspect.findings",
     "Severity": "medseg.inspect.findings",
     "inspect": "medseg.inspect._run",
+    "refuse_foreign_file": "medseg.inspect.inspection",
     "refuse_suffix": "medseg.inspect.inspection",
     "run": "medseg.inspect._run",
 }
@@ -38,6 +39,7 @@ __all__ = [
     "Kind",
     "Severity",
     "inspect",
+    "refuse_foreign_file",
     "refuse_suffix",
     "run",
 ]

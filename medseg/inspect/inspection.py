@@ -12,8 +12,9 @@ from medseg.inspect.overview import Overview, intensities
 from medseg.inspect.page import render
 from medseg.inspect.report import CaseReport
 from medseg.io.files import write_json, write_text
+from medseg.io.origin import is_our_page, namesakes, refuse_folder, schema_of
 
-__all__ = ["INSPECTION_SCHEMA", "Inspection", "refuse_suffix"]
+__all__ = ["INSPECTION_SCHEMA", "Inspection", "refuse_foreign_file", "refuse_suffix"]
 
 INSPECTION_SCHEMA = "medseg/inspection/1"
 
@@ -72,6 +73,21 @@ def refuse_suffix(path: Path) -> None:
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"-o {path} should end in .html (a page with pictures) or in .json.")
+
+
+def refuse_foreign_file(path: Path) -> None:
+    """Refuse to write an inspection over a file that is none of medseg's.
+
+    Raises:
+        UsageError: There is such a file, or the path leads nowhere that can be written.
+    """
+    refuse_folder(path)
+    for lying in namesakes(path.parent, (path.name,)):
+        is_json = lying.suffix.lower() == ".json"
+        if not (schema_of(lying).startswith("medseg/inspection/") if is_json else is_our_page(lying)):
+            raise UsageError(
+                f"{lying} is there already, and medseg inspect did not write it. Give another name, or say --overwrite."
+            )
 
 
 def _case(report: CaseReport, channels: tuple[str, ...]) -> dict[str, Any]:

@@ -35,6 +35,9 @@ PATIENCE_S = 300.0
 
 _GONE = "gone"
 
+_ONE_THREAD = threading.Lock()
+"""A file tells processes apart, this one its threads."""
+
 _STILL_ACTIVE = 259
 """What Windows gives as the exit code of a process that has not ended."""
 
@@ -130,10 +133,21 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         MachineError: Somebody else has been in it for minutes, or the folder cannot be written to.
     """
+    with _ONE_THREAD:
+        _wait_for(path)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _wait_for(path: Path) -> None:
     waited_until = time.monotonic() + PATIENCE_S
     pause_s = 0.005
     while not make_owned(path):
-        if not alive(path):
+        # Its own file is there if a signal came between making it and the block.
+        if not alive(path) or owner_of(path) == this_process():
             _take_away(path)
         elif time.monotonic() > waited_until:
             owner = owner_of(path)
@@ -141,11 +155,6 @@ def exclusive(path: Path) -> Iterator[None]:
             raise MachineError(f"{path.parent} is held by {who}. If that has ended, remove {path}.")
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, 0.2)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
 
 
 def make_owned(path: Path, facts: Mapping[str, object] | None = None) -> bool:
@@ -194,7 +203,7 @@ def _take_away(path: Path) -> None:
     taken = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
     with suppress(OSError):
         path.rename(taken)
-        if alive(taken) and not path.exists():
+        if alive(taken) and owner_of(taken) != this_process() and not path.exists():
             taken.rename(path)
         else:
             taken.unlink()

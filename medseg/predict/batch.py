@@ -7,7 +7,7 @@ processes may work on one folder: each takes the cases that no other has.
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -73,7 +73,7 @@ class PredictOptions:
 
 def predict_cases(
     inputs: Sequence[Path | str], model: Path | str, out: Path | str, options: PredictOptions | None = None
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Segment every case in `inputs` and write the masks into the folder `out`, with `predictions.json`.
 
     One case and an `out` with the suffix of an image write that file, and no record.

@@ -14,10 +14,14 @@ from medseg.core.errors import UsageError
 from medseg.core.events import CaseRead, Event, Finished
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.io import files, write
+from medseg.io.presence import alive, make_owned
 from medseg.sample.anatomy import LABELS
 from medseg.sample.phantom import N_PHANTOMS, N_TRAINING, SERIES_NUMBER, Phantom, make_phantom
 
 __all__ = ["make_sample"]
+
+_OWNER = ".owner"
+"""Tells, in the hidden folder, which process is at work."""
 
 _README = """# Sample data: computed CT phantoms
 
@@ -58,6 +62,7 @@ def make_sample(out: Path, seed: int = 0) -> Iterator[Event]:
     partial = out / ".part"
     _refuse_used(out, partial)
     try:
+        make_owned(partial / _OWNER)
         for number in range(1, N_PHANTOMS + 1):
             phantom = make_phantom(number, seed)
             _write_phantom(phantom, partial, number, seed)
@@ -69,6 +74,7 @@ def make_sample(out: Path, seed: int = 0) -> Iterator[Event]:
                 n_training=N_TRAINING, n_new=N_PHANTOMS - N_TRAINING, series=_case(SERIES_NUMBER), seed=seed
             ),
         )
+        (partial / _OWNER).unlink()
         for entry in sorted(partial.iterdir(), key=lambda path: (path.suffix == ".json", path.name)):
             entry.replace(out / entry.name)
     finally:
@@ -85,6 +91,8 @@ def _refuse_used(out: Path, partial: Path) -> None:
         raise UsageError(
             f"{out} is not empty; the sample data need a folder of their own. Give a new name, or remove it."
         )
+    if alive(partial / _OWNER):
+        raise UsageError(f"Another process is making sample data in {out}. Wait for it, or give another name.")
     shutil.rmtree(partial, ignore_errors=True)
 
 

@@ -192,6 +192,42 @@ def test_json_is_one_object_a_line_and_the_screen_is_elsewhere(capsys, tmp_path)
     assert events[-1]["event"] == "finished"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["predict", "nowhere", "-m", "m", "-o", "o", "--json"], 2),
+        (["predict", "nowhere", "--json"], 2),
+        (["train", "nowhere", "-o", "run", "--json"], 2),
+        (["evaluate", "nowhere", "neither", "--json"], 2),
+        (["inspect", ".", "-o", "page.txt", "--json"], 2),
+        (["train", ".", "-o", "run", "--json"], 3),
+    ],
+)
+def test_with_json_an_error_is_the_last_object(capsys, monkeypatch, tmp_path, arguments, code):
+    monkeypatch.chdir(tmp_path)
+    found, out, err = run(capsys, *arguments)
+    assert found == code
+    last = json.loads(out.splitlines()[-1])
+    assert last == {"event": "error", "text": err.splitlines()[-1], "exit_code": code}
+
+
+def test_a_variable_asks_for_json_too_and_without_it_standard_output_stays_empty(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "predict", "nowhere", "-m", "m", "-o", "o")[1] == ""
+    monkeypatch.setenv("MEDSEG_JSON", "1")
+    assert json.loads(run(capsys, "predict", "nowhere", "-m", "m", "-o", "o")[1])["event"] == "error"
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("0"), MemoryError(), OSError(errno.ENOSPC, "full"), KeyboardInterrupt()]
+)
+def test_with_json_every_end_is_an_object(capsys, monkeypatch, tmp_path, error):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    raising(monkeypatch, error)
+    code, out, _ = run(capsys, "sample", tmp_path / "s", "--json")
+    assert json.loads(out)["exit_code"] == code > 3
+
+
 def test_quiet_says_nothing(capsys, tmp_path):
     assert run(capsys, "sample", tmp_path / "s", "-q") == (0, "", "")
 

@@ -95,3 +95,16 @@ def test_what_cannot_be_opened_ends_with_3_in_words_and_in_json(capsys, tmp_path
     code, out, _ = run(capsys, tmp_path / "empty", "--json")
     (last,) = (json.loads(line) for line in out.splitlines())
     assert (code, last["n_errors"], last["findings"][0]["kind"]) == (3, 1, "layout")
+
+
+def test_a_file_of_the_data_set_is_not_written_over(capsys, data):
+    before = (data / "dataset.json").read_text()
+    code, _, err = run(capsys, data, "-o", data / "dataset.json")
+    assert code == 2
+    assert "did not write it" in err
+    assert (data / "dataset.json").read_text() == before
+    assert run(capsys, data, "-o", data.parent / "new.json", "-o", data.parent / "new.html")[0] == 0
+    assert run(capsys, data, "-o", data.parent / "new.json", "-o", data.parent / "new.html")[0] == 0
+    (data.parent / "new.html").write_text("mine")
+    assert run(capsys, data, "-o", data.parent / "new.html")[0] == 2
+    assert run(capsys, data, "-o", data.parent / "new.html", "--overwrite")[0] == 0

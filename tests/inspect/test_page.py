@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import medseg
 from medseg.core.errors import UsageError
-from medseg.inspect import Finding, Inspection
+from medseg.inspect import Finding, Inspection, refuse_foreign_file
 from medseg.inspect.charts import chart_of
 from medseg.inspect.pictures import picture_of
 from medseg.inspect.report import Slice
@@ -147,3 +147,24 @@ def test_who_stands_out_is_marked_and_named():
     assert chart.svg.count('class="out"') == 1
     assert "c: 300" in chart.svg
     assert chart.summary == "From 1 (a) to 300 (c), median 2. Standing out: c."
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.json", "A.JSON"])
+def test_a_file_that_is_no_inspection_is_refused(tmp_path, name):
+    (tmp_path / name).write_text('{"labels": {}}')
+    with pytest.raises(UsageError, match="did not write it.*--overwrite"):
+        refuse_foreign_file(tmp_path / name.lower())
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.json"])
+def test_an_inspection_replaces_an_inspection(inspection, tmp_path, name):
+    inspection.write(tmp_path / name)
+    refuse_foreign_file(tmp_path / name)
+
+
+def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "a.json", tmp_path / "file" / "b.json"):
+        with pytest.raises(UsageError, match="cannot be written"):
+            refuse_foreign_file(path)

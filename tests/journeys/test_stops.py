@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.journeys.conftest import SAMPLE, TINY
+from tests.predict.test_batch import make_model, write_scan
 
 pytestmark = pytest.mark.journey
 
@@ -50,3 +51,27 @@ def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(shell, number, code):
     assert "--resume" in out
     assert "Traceback" not in out + err
     assert list((shell.folder / "run").rglob(".part-*")) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_prediction_that_is_stopped_keeps_its_records_and_goes_on(shell, tmp_path, number, code):
+    model = make_model(tmp_path / "model")
+    for n in range(60):
+        write_scan(tmp_path / "scans" / f"c{n:02}.nii.gz", seed=n, shape=(24, 24, 24))
+    call = ("predict", "scans", "-m", model, "-o", "out", "--device", "cpu", "--preview", "--jobs", "1")
+    process = shell.start(*call)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "out").glob("*.nii.gz"))) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    assert "done and recorded in out; the same command goes on with the rest." in err
+    assert "Traceback" not in out + err
+    done = [record["case"] for record in json.loads((tmp_path / "out/predictions.json").read_text())["cases"]]
+    assert sorted(path.name.split(".")[0] for path in (tmp_path / "out").glob("*.nii.gz")) == done
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+    assert 0 < len(done) < 60
+    shell("predict", "scans/c59.nii.gz", "scans/c00.nii.gz", "-m", model, "-o", "out", "--device", "cpu", "--preview")

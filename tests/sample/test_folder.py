@@ -97,3 +97,13 @@ def test_an_interrupted_run_leaves_nothing_and_can_be_repeated_in_the_same_folde
     events = make_sample(tmp_path)
     assert next(events) == CaseRead("phantom_01", 1, N_PHANTOMS, "making")
     events.close()
+
+
+def test_two_who_make_it_in_one_folder_do_not_spoil_each_other(tmp_path):
+    first = make_sample(tmp_path / "data")
+    next(first)
+    with pytest.raises(UsageError, match="Another process is making sample data"):
+        next(make_sample(tmp_path / "data"))
+    next(first)
+    first.close()
+    assert list((tmp_path / "data").iterdir()) == []
