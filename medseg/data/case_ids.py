@@ -7,7 +7,8 @@ Nothing that is written in a file becomes a name.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import sha256
 from itertools import pairwise
 from os.path import abspath
@@ -17,8 +18,9 @@ from medseg import io
 from medseg.data.channel_order import channel_key
 from medseg.data.dataset import safe_id
 from medseg.data.scans import stem_of
+from medseg.io.names import file_key
 
-__all__ = ["file_name", "has_digest", "place_name", "plain_name", "says_nothing", "series_id"]
+__all__ = ["file_name", "folder_ids", "has_digest", "place_name", "plain_name", "says_nothing", "series_id"]
 
 _WORD = re.compile(
     r"images?(tr|ts)?|imaging|imgs?|scans?|volumes?|dicom(s|dir)?|dcms?|series|stud(y|ies)|files?|raw|data|inputs?|orig(inal)?|"
@@ -84,6 +86,65 @@ def file_name(path: Path, channels: Collection[str] = ()) -> str:
     words = [word for word in re.split(r"[\W_]+", stem.lower()) if word]
     in_every_folder = all(_WORD.fullmatch(word) for word in words) or channel_key(stem) in channels
     return place_name(path.parent) if in_every_folder else stem
+
+
+def folder_ids(places: Sequence[tuple[str, ...]], root: Path) -> tuple[str, ...]:
+    """An id for each place below a folder: the nearest name that says something, longer only where two are alike.
+
+    Then what lies below that name joins it, then the folders above, and at last a number. A name that begins as the
+    folder before does not repeat it.
+
+    >>> folder_ids([("HGG", "P_1"), ("HGG", "P_2"), ("a", "7"), ("b", "7"), ("P_3", "P_3_frame01")], Path("data"))
+    ('P_1', 'P_2', 'a_7', 'b_7', 'P_3_frame01')
+    """
+    full = [(place_name(root), *place) for place in places]
+    home = [max((n for n, name in enumerate(names) if not says_nothing(name)), default=0) for names in full]
+    spans = [
+        [(at, at + 1), *((start, len(names)) for start in range(at, -1, -1))]
+        for names, at in zip(full, home, strict=True)
+    ]
+    chosen = [0] * len(places)
+    while True:
+        ids = [_joined(names[slice(*span[n])]) for names, span, n in zip(full, spans, chosen, strict=True)]
+        counts = Counter(file_key(each) for each in ids)
+        again = [n for n, each in enumerate(ids) if counts[file_key(each)] > 1 and chosen[n] + 1 < len(spans[n])]
+        if not again:
+            return _numbered(ids)
+        for n in again:
+            chosen[n] += 1
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Names of folders as one id; a name that begins with all before, or with the one before, stands for it.
+
+    >>> _joined(["patient003", "patient003_frame01"]), _joined(["a", "b", "b-1"]), _joined(["p1", "p10"])
+    ('patient003_frame01', 'a_b-1', 'p1_p10')
+    """
+    kept: list[str] = []
+    for name in names:
+        while kept and _begins_with(name, "_".join(kept)):
+            kept.clear()
+        if kept and _begins_with(name, kept[-1]):
+            kept.pop()
+        kept.append(name)
+    return safe_id("_".join(kept))
+
+
+def _begins_with(name: str, start: str) -> bool:
+    return name == start or (name.startswith(start) and name[len(start)] in "-_. ")
+
+
+def _numbered(ids: Sequence[str]) -> tuple[str, ...]:
+    """The ids, of which the second of two that are alike has a number behind it."""
+    taken: set[str] = set()
+    found = []
+    for each in ids:
+        name, number = each, 2
+        while file_key(name) in taken:
+            name, number = f"{each}_{number}", number + 1
+        taken.add(file_key(name))
+        found.append(name)
+    return tuple(found)
 
 
 def says_nothing(name: str) -> bool:

@@ -8,8 +8,7 @@ What a case was labelled with is a file, or a file for each structure with its n
 """
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,7 +26,6 @@ __all__ = [
     "natural_key",
     "resolve_labels",
     "safe_id",
-    "short_ids",
     "too_long",
 ]
 
@@ -199,23 +197,6 @@ def safe_id(name: str) -> str:
     name = re.sub(r"^\.+|[. ]+$", "_", name) or "_"
     reserved = _RESERVED.match(name)
     return name if reserved is None else f"{reserved.group()}_{name[reserved.end() :]}"
-
-
-def short_ids(places: Sequence[tuple[str, ...]], root_name: str) -> tuple[str, ...]:
-    """An id for each place below a folder: its first parts, as many as set it apart from all others.
-
-    >>> short_ids([("p1", "ct"), ("p2", "1", "ct"), ("p2", "2", "ct"), ("p2", "2", "ct")], "data")
-    ('p1', 'p2_1', 'p2_2_ct', 'p2_2_ct_2')
-    """
-    n_with = Counter(place[:length] for place in places for length in range(len(place) + 1))
-    seen: Counter[str] = Counter()
-    ids = []
-    for place in places:
-        length = next((n for n in range(1, len(place) + 1) if n_with[place[:n]] == 1), len(place))
-        short = safe_id("_".join(place[:length]) or root_name)
-        seen[file_key(short)] += 1
-        ids.append(short if seen[file_key(short)] == 1 else f"{short}_{seen[file_key(short)]}")
-    return tuple(ids)
 
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:

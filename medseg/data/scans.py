@@ -25,7 +25,11 @@ NAMED = re.compile(r"^(?P<base>.+)[-_](?P<channel>[A-Za-z][A-Za-z0-9]*)$")
 """The other way: case-t1, case-flair, case_pet."""
 
 IMAGE_FOLDERS = ("images", "imagestr", "image", "imgs", "img", "scans")
-LABEL_FOLDERS = ("labels", "labelstr", "label", "masks", "mask", "segmentations", "annotations", "groundtruth", "gt")
+LABEL_FOLDERS = (
+    *("labels", "labelstr", "label", "1st_manual", "2nd_manual", "manual", "manual1", "manual2", "masks", "mask"),
+    *("segmentations", "segmentation", "annotations", "annotation", "groundtruth", "ground_truth", "groundtruths"),
+    *("ground truth", "gt", "gts"),
+)
 _SKIPPED_FOLDERS = (*LABEL_FOLDERS, "labelsts", "predictions")
 TEST_FOLDER = "imagests"
 """Folder names in lower case, as they are compared."""

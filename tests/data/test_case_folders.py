@@ -1,6 +1,7 @@
 """One folder a case, or many cases in one: what is an image, what a mask, what a channel; and what is in doubt."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,13 @@ from medseg import io
 from medseg.config.schema import DataConfig
 from medseg.core.errors import AmbiguousError, InputError
 from medseg.core.labels import Labels
+from medseg.data.case_ids import folder_ids
 from medseg.data.cases import read_case
+from medseg.data.dataset import safe_id
+from medseg.data.inputs import find_cases
 from medseg.data.layouts import open_dataset
 from medseg.data.layouts.sources import looks_like_mask
+from medseg.io.names import file_key
 from tests.data.folders import declare, paired, put_image, put_labels, touch
 
 
@@ -52,7 +57,7 @@ def test_brats_in_groups_of_folders_and_with_declared_labels(tmp_path):
     brats(tmp_path / "LGG", 1, name="LGG_{:03d}_")
     declare(tmp_path, labels={"whole": [1, 4], "core": 4})
     dataset = opened(tmp_path)
-    assert dataset.ids == ("HGG_BraTS20_Training_001", "HGG_BraTS20_Training_002", "LGG")
+    assert dataset.ids == ("BraTS20_Training_001", "BraTS20_Training_002", "LGG_001")
     assert dataset.labels == Labels({"whole": (1, 4), "core": (4,)})
 
 
@@ -199,3 +204,42 @@ def test_a_folder_of_images_alone_is_no_data_set(tmp_path):
         opened(tmp_path)
     with pytest.raises(InputError, match=r"no folder with a scan and a label map called"):
         opened(tmp_path, layout="folders")
+
+
+def acdc(root, n=2):
+    for number in range(1, n + 1):
+        for frame in ("01", "13"):
+            name = f"patient{number:03d}_frame{frame}"
+            put_image(root / f"patient{number:03d}/{name}.nii.gz")
+            put_labels(root / f"patient{number:03d}/{name}_gt.nii.gz")
+    return root
+
+
+def test_an_id_does_not_repeat_the_name_of_its_folder(tmp_path):
+    ids = ("patient001_frame01", "patient001_frame13", "patient002_frame01", "patient002_frame13")
+    assert opened(acdc(tmp_path)).ids == ids
+    assert tuple(case.id for case in find_cases([tmp_path], 1)) == ids
+
+
+def test_an_id_is_that_of_the_case_whatever_lies_beside_it(tmp_path):
+    brats(tmp_path / "HGG", 1)
+    alone = opened(tmp_path).ids
+    brats(tmp_path / "LGG", 1, name="LGG_{:03d}_")
+    brats(tmp_path / "HGG", 3)
+    assert alone == ("BraTS20_Training_001",)
+    assert set(alone) < set(opened(tmp_path).ids)
+    assert set(alone) < set(opened(tmp_path / "HGG").ids)
+
+
+def test_two_cases_of_one_name_are_told_apart_by_what_is_below_or_above(tmp_path):
+    for place in ("a/p1/CT", "b/p1/CT", "c/p2/visit_1", "c/p2/visit_2"):
+        put_image(tmp_path / place / "image.nii.gz")
+        put_labels(tmp_path / place / "mask.nii.gz")
+    assert opened(tmp_path).ids == ("a_p1_CT", "b_p1_CT", "p2_visit_1", "p2_visit_2")
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "CT", "a_b", "A", "1"]), max_size=4).map(tuple), max_size=8))
+def test_ids_of_folders_are_files_names_and_no_two_are_alike(places):
+    ids = folder_ids(places, Path("data"))
+    assert len({file_key(each) for each in ids}) == len(places)
+    assert all(safe_id(each) == each for each in ids)

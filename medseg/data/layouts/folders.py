@@ -13,11 +13,13 @@ from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.data.dataset import BadCase, Case, Dataset, LabelSource, listed, natural_key, short_ids
+from medseg.data.case_ids import folder_ids
+from medseg.data.dataset import BadCase, Case, Dataset, LabelSource, listed, natural_key
 from medseg.data.layouts import bids
 from medseg.data.layouts.ambiguity import Candidates, refuse_unclear
 from medseg.data.layouts.channels import channels_of_most, names_by_looking
 from medseg.data.layouts.declaration import DECLARATION
+from medseg.data.layouts.numbers import paired_by_number
 from medseg.data.layouts.sources import is_mask, label_source, without_mask_word
 from medseg.data.layouts.unread import is_unread, refuse_if_all_unread, unread_channels, unread_label
 from medseg.data.leftovers import foreign_files
@@ -63,7 +65,7 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         AmbiguousError: Several label maps, or several images, could be meant.
     """
     everything = list(_survey(root, root, 0))
-    ids = short_ids([found.parts for found in everything], root.resolve().name)
+    ids = folder_ids([found.parts for found in everything], root)
     candidates = [Candidates(name, each.images, each.labels) for name, each in zip(ids, everything, strict=True)]
     labelled = [each for each in candidates if each.labels and each.images]
     if not labelled:
@@ -159,7 +161,10 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _by_base(parts: tuple[str, ...], images: list[Path], masks: list[Path], *, is_root: bool) -> Iterator[_Found]:
     """One case where the folder is one; several where label maps begin as images do."""
-    bases = {path: without_mask_word(stem_of(path)) for path in masks}
+    bases = {path: _base_of_mask(stem_of(path)) for path in masks}
+    image_of = paired_by_number([stem_of(path) for path in images], [stem_of(path) for path in masks]) if images else {}
+    if len(image_of) > 1 and not any(_owner(stem_of(image), bases.values()) for image in images):
+        bases = {path: image_of.get(stem_of(path), base) for path, base in bases.items()}
     owner = {image: _owner(stem_of(image), bases.values()) for image in images}
     with_images = {base for base in owner.values() if base}
     if len(with_images) < 2 and not (is_root and with_images):
@@ -173,6 +178,18 @@ def _by_base(parts: tuple[str, ...], images: list[Path], masks: list[Path], *, i
     for image in images:
         if not owner[image]:
             yield _Found((*parts, stem_of(image)), {"": [image]})
+
+
+def _base_of_mask(stem: str) -> str:
+    """A mask's name without the word for it, and without a number behind that: x_mask and x_mask_1 are both of x.
+
+    >>> _base_of_mask("benign (4)_mask"), _base_of_mask("benign (4)_mask_1"), _base_of_mask("mask-7")
+    ('benign (4)', 'benign (4)', '7')
+    """
+    base = without_mask_word(stem)
+    unnumbered = re.sub(r"[-_ ]?[0-9]+$", "", stem)
+    without_number = without_mask_word(unnumbered)
+    return without_number if base == stem and without_number not in ("", unnumbered) else base
 
 
 def _owner(stem: str, bases: Iterable[str]) -> str:

@@ -7,7 +7,8 @@ the labels here: that takes a look at the maps.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from medseg import io
@@ -15,6 +16,7 @@ from medseg.core.errors import InputError
 from medseg.data.dataset import Case, Dataset, LabelSource, natural_key, safe_id
 from medseg.data.layouts.ambiguity import Candidates, refuse, refuse_unclear
 from medseg.data.layouts.channels import names_by_looking, numbered_names
+from medseg.data.layouts.numbers import paired_by_number
 from medseg.data.layouts.pairing import Channels, Pairing, pair
 from medseg.data.layouts.sources import label_source
 from medseg.data.layouts.unread import refuse_if_all_unread, unread_label
@@ -23,6 +25,7 @@ from medseg.data.scans import (
     LABEL_FOLDERS,
     NAMED,
     NUMBERED,
+    TEST_FOLDER,
     Scans,
     by_channel,
     folders_named,
@@ -35,13 +38,22 @@ from medseg.io.listing import listing
 
 __all__ = ["open_folder", "recognises"]
 
-_LABEL_SUFFIX = re.compile(r"[-_.](seg|segmentation|label|labels|mask|masks|gt)$", re.IGNORECASE)
+_LABEL_SUFFIX = re.compile(
+    r"[-_. ](seg|segmentation|label|labels|mask|masks|gt|anno|annotation|groundtruth|ground_truth)$", re.IGNORECASE
+)
 """What tells a label map's name from its image's, where folders alone did not seem enough."""
+
+
+_IMAGE_WORDS = frozenset(("image", "images", "img", "imgs", "input", "inputs", "scans", "cxr", "xray", "xrays"))
+_LABEL_WORDS = frozenset(
+    ("label", "labels", "mask", "masks", "groundtruth", "gt", "annotation", "annotations", "segmentation", "manual")
+)
+"""Words of the names of folders where none has a usual name: …_Training_Input, …_Training_GroundTruth."""
 
 
 def recognises(root: Path) -> str | None:
     """Why `root` is a pair of folders, or None."""
-    images, labels = folders_named(root, IMAGE_FOLDERS), folders_named(root, LABEL_FOLDERS)
+    images, labels = _pair_of_folders(root)
     if not images or not labels:
         return None
     return f"there are the folders {images[0].name} and {labels[0].name}"
@@ -54,7 +66,10 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         InputError: There is no folder of images or none of label maps.
         AmbiguousError: More than one folder, or more than one file, could be meant, or names pair in two ways.
     """
-    image_folders, label_folders = _folders(root, IMAGE_FOLDERS), _folders(root, LABEL_FOLDERS)
+    image_folders, label_folders = map(_that_hold_something, _pair_of_folders(root))
+    if not image_folders or not label_folders:
+        names = LABEL_FOLDERS if image_folders else IMAGE_FOLDERS
+        raise InputError(f"{root} has no folder called {', '.join(names[:-1])} or {names[-1]}.")
     images, labels = scans_in(image_folders[0], keep_twins=True), scans_in(label_folders[0], keep_twins=True)
     label_of = _label_maps(labels, images)
     _refuse_two_folders(root, image_folders, label_folders)
@@ -79,17 +94,33 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         channels=channels,
         unlabelled=(*paired.unlabelled, *(in_test if suffixes == [""] else ())),
         problems=tuple(paired.problems),
-        notes=(*paired.notes, *hidden_note(images, labels, tests)),
+        notes=(*_number_note(images, label_of), *paired.notes, *hidden_note(images, labels, tests)),
     )
 
 
-def _folders(root: Path, names: tuple[str, ...]) -> tuple[Path, ...]:
-    """The folders with one of these names that hold something; if none does, those that are there."""
-    folders = folders_named(root, names)
-    if not folders:
-        raise InputError(f"{root} has no folder called {', '.join(names[:-1])} or {names[-1]}.")
+def _pair_of_folders(root: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The folders that may hold the images, and those that may hold the label maps."""
+    images, labels = folders_named(root, IMAGE_FOLDERS), folders_named(root, LABEL_FOLDERS)
+    if images and labels:
+        return images, labels
+    folders = [path for path in listing(root).folders if path.name.lower() not in (TEST_FOLDER, "labelsts")]
+    named = [(path, _words(path.name)) for path in folders]
+    by_word = tuple(path for path, words in named if words & _IMAGE_WORDS and not words & _LABEL_WORDS)
+    labels_by_word = tuple(path for path, words in named if words & _LABEL_WORDS and not words & _IMAGE_WORDS)
+    images, labels = images or by_word, labels or labels_by_word
+    return (images, labels) if len(images) == len(labels) == 1 else ((), ())
+
+
+def _words(name: str) -> set[str]:
+    """The words of a folder's name, in lower case; also two that stand together ("Ground Truth")."""
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+    return {*words, *(one + other for one, other in pairwise(words))}
+
+
+def _that_hold_something(folders: Sequence[Path]) -> tuple[Path, ...]:
+    """The folders that hold something; if none does, all of them."""
     inside = [listing(folder) for folder in folders]
-    return tuple(each.folder for each in inside if each.files or each.folders) or folders
+    return tuple(each.folder for each in inside if each.files or each.folders) or tuple(folders)
 
 
 def _refuse_two_folders(root: Path, image_folders: tuple[Path, ...], label_folders: tuple[Path, ...]) -> None:
@@ -117,7 +148,29 @@ def _label_maps(labels: Scans, images: Scans) -> dict[str, list[LabelSource]]:
         source = label_source(paths[stem])
         if isinstance(source, Mapping) or io.kind_of(source) is not None:
             found.setdefault(name, []).extend([source, *labels.twins.get(stem, ())])
-    return found
+    image_of = _by_number(images, found)
+    return {image_of.get(name, name): sources for name, sources in found.items()}
+
+
+def _by_number(images: Scans, label_of: Collection[str]) -> Mapping[str, str]:
+    """Label name → image name, where no name of a label map is that of an image and they share a number alone."""
+    bases = [by_channel(images.paths, pattern).keys() for pattern in (NUMBERED, NAMED)]
+    if any(name in images.paths or any(name in each for each in bases) for name in label_of):
+        return {}
+    ways = (paired_by_number(names, label_of) for names in (images.paths.keys(), *bases) if names)
+    return next((way for way in ways if way), {})
+
+
+def _number_note(images: Scans, label_of: Mapping[str, Sequence[LabelSource]]) -> tuple[str, ...]:
+    """How images and label maps were paired, where their names differ in more than a word for label maps."""
+    for name, sources in label_of.items():
+        source = sources[0]
+        if not isinstance(source, Path) or name == stem_of(source) or name == _LABEL_SUFFIX.sub("", stem_of(source)):
+            continue
+        image = images.paths.get(name)
+        called = image.name if image else name
+        return (f"Images and label maps were paired by the numbers in their names: {called} with {source.name}.",)
+    return ()
 
 
 def _foreign(images: Scans) -> dict[str, dict[str, Path]]:

@@ -15,7 +15,8 @@ from medseg.data.scans import scans_in, stem_of
 __all__ = ["is_mask", "label_source", "looks_like_mask", "structure_names", "without_mask_word"]
 
 _WORDS = (
-    "seg|segs|segmentation|segmentations|label|labels|labelmap|mask|masks|dseg|gt|groundtruth|annotation|annotations"
+    "seg|segs|segmentation|segmentations|label|labels|labelmap|mask|masks|dseg|gt|groundtruth|annotation|annotations|"
+    "anno|annot|manual[0-9]?"
 )
 
 _MASK_SUFFIX = re.compile(rf"[-_. ]({_WORDS})$", re.IGNORECASE)
@@ -26,7 +27,7 @@ _SEGMENTATION_SUFFIX = ".seg.nrrd"
 
 _BEGINS = ("seg", "label", "mask")
 _ENDS = ("seg", "segmentation", "label", "labels", "mask", "masks", "dseg", "labelmap")
-_WHOLE = ("gt", "groundtruth", "annotation", "annotations")
+_WHOLE = ("gt", "groundtruth", "annotation", "annotations", "anno", "annot", "manual")
 """How a word of a mask's name begins, ends, or is whole: "liverMask" is one, "dataset" and "unmasked" are none."""
 
 
