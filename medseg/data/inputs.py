@@ -4,14 +4,17 @@ A folder (or a zip archive) of several DICOM series is as many cases. Ids are th
 inside a scan (DICOM holds patient names).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.case_ids import place_name
 from medseg.data.channel_order import ModelChannels
+from medseg.data.channel_series import ChannelSeries, channel_series
 from medseg.data.dataset import BadCase, Case, Dataset, natural_key, refuse_twins, safe_id
 from medseg.data.layouts import existing, recognised
 from medseg.data.layouts.ambiguity import refuse
@@ -23,6 +26,7 @@ from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
 from medseg.io.foreign import why_unread
 from medseg.io.kinds import READABLE
 from medseg.io.listing import listing
+from medseg.io.options import MODALITIES, modality_code
 
 __all__ = ["Inputs", "find_cases", "find_inputs"]
 
@@ -150,13 +154,14 @@ def _add_folder(folder: Path, model: ModelChannels | None, options: io.ReadOptio
     folders = {stem: path for stem, path in scans.paths.items() if path.is_dir() or _is_zip(path)}
     files = {stem: path for stem, path in scans.paths.items() if stem not in folders}
     series = {stem: path for stem, path in folders.items() if not _holds_labels_alone(path, options)}
-    if series and model is not None and model.n > 1:
-        every = catalogued(folder, options).series
-        _refuse_channels(folder, series_cases(in_question(every, options), every, folder), model.n)
     n_before = len(found.cases)
     _add_loose(replace(scans, paths=files), model, found)
+    trees = [path for path in series.values() if path.is_dir()]
+    # The channels of a patient may lie in folders of their own.
+    together = bool(trees) and _add_channels(folder, model, options, found)
     for path in series.values():
-        _add_dicom(path, model, options, found)
+        if not (together and path.is_dir()):
+            _add_dicom(path, model, options, found)
     if folders and not series and not files:
         raise InputError(f"{folder} holds SEG or RTSTRUCT alone, and no image to predict.")
     found.cases[n_before:] = sorted(found.cases[n_before:], key=lambda case: natural_key(case.id))
@@ -193,32 +198,100 @@ def _add_dicom(path: Path, model: ModelChannels | None, options: io.ReadOptions,
         name = series_cases(chosen, every, path)[0].id if len(chosen) == 1 else safe_id(place_name(path))
         found.cases.append(Case(name, (path,)))
         return
+    if _add_channels(path, model, options, found):
+        return
     series = series_cases(kept, every, path)
-    if model is not None and model.n > 1:
-        _refuse_channels(path, series, model.n)
     found.cases += [Case(each.id, (each.image,), group=each.group, read=each.read) for each in series]
     if aside:
         n_images = sum(entry.n_images for entry in aside)
         found.notes.append(f"{path}: {len(aside)} series of {n_images} images in all are no volumes and were left out.")
 
 
-def _refuse_channels(path: Path, series: Sequence[SeriesCase], channels: int) -> None:
-    """Refuse several series for a model of several channels: which is which is not said anywhere."""
-    if len(series) < 2:
-        return
+def _add_channels(path: Path, model: ModelChannels | None, options: io.ReadOptions, found: Inputs) -> bool:
+    """Add the series of a tree or an archive as channels of cases, if there are several and several are wanted.
+
+    Which series is which channel is said by its modality, where the model's channels are called by modalities or
+    `options` name one for each.
+
+    Returns:
+        Whether the series are dealt with; else each is a case of its own.
+
+    Raises:
+        AmbiguousError: Nothing says which series is which channel.
+    """
+    wanted = _wanted_modalities(model, options)
+    if len(wanted) < 2 and (model is None or model.n < 2):
+        return False
+    every = catalogued(path, options).series
+    kept = [s for s in in_question(every, options) if s.problem is None or s.n_images >= _FEWEST_OF_A_VOLUME]
+    if len(kept) < 2:
+        return False
+    series = series_cases(sorted(kept, key=lambda each: each.modality.upper() not in wanted[:1]), every, path)
+    if not wanted and model is not None:
+        _refuse_channels(path, series, model)
+    sets = channel_series(series, wanted)
+    # Whatever order the user names them in, the channels come in the model's.
+    order = {"modality": "+".join(wanted)} if options.modalities not in ((), wanted) else {}
+    cases = [each.case() for each in sets if each.problem is None]
+    found.cases += [replace(case, read={**case.read, **order}) for case in cases]
+    found.problems += [
+        BadCase(each.first.id, each.problem, tuple(series.image for series in each.chosen))
+        for each in sets
+        if each.problem is not None
+    ]
+    found.problems += _without_first_channel(series, sets, wanted)
+    others = Counter(each.entry.modality or "unknown" for each in series if each.entry.modality.upper() not in wanted)
+    if others:
+        counts = ", ".join(f"{n} of {name}" for name, n in others.items())
+        found.notes.append(
+            f"{path}: series of modalities that are none of {', '.join(wanted)} were left out: {counts}."
+        )
+    return True
+
+
+def _wanted_modalities(model: ModelChannels | None, options: io.ReadOptions) -> tuple[str, ...]:
+    """The modality of each channel; none where that is not said."""
+    if model is None:
+        return options.modalities if len(options.modalities) > 1 else ()
+    codes = tuple(modality_code(name) for name in model.names)
+    if model.are_named and all(code in MODALITIES for code in codes):
+        return codes
+    return options.modalities if len(options.modalities) == model.n else ()
+
+
+def _without_first_channel(
+    series: Sequence[SeriesCase], sets: Sequence[ChannelSeries], wanted: Sequence[str]
+) -> list[BadCase]:
+    """Series of further channels whose patients lack the first one: nothing can be predicted of them."""
+    with_first = {each.first.entry.patient for each in sets}
+    lonely = [s for s in series if s.entry.modality.upper() in wanted[1:] and s.entry.patient not in with_first]
+    return [
+        BadCase(
+            each.id,
+            f"Case {each.id} has a {each.entry.modality} series and no {wanted[0]} series, which is the first channel.",
+            (each.image,),
+        )
+        for each in lonely
+    ]
+
+
+def _refuse_channels(path: Path, series: Sequence[SeriesCase], model: ModelChannels) -> NoReturn:
+    """Refuse several series for a model whose channels are not called by modalities."""
     of_patient: dict[str, list[SeriesCase]] = {}
     for each in series:
         of_patient.setdefault(each.group, []).append(each)
-    rows = [Case(name, tuple(each.image for each in mine[:channels])) for name, mine in of_patient.items()]
-    others = [Case(each.group, (each.image,)) for mine in of_patient.values() for each in mine[channels:]]
-    names = [f"channel {number}" for number in range(channels)]
+    rows = [Case(name, tuple(each.image for each in mine[: model.n])) for name, mine in of_patient.items()]
+    others = [Case(each.group, (each.image,)) for mine in of_patient.values() for each in mine[model.n :]]
+    modalities = tuple(dict.fromkeys(each.entry.modality.upper() for each in series))
+    remedy = ""
+    if len(modalities) == model.n and all(modalities):
+        remedy = f" If their modalities say it: --read modality={'+'.join(modalities)}, in the order of the model's."
     refuse(
-        f"{path} holds {len(series)} DICOM series, and the model wants {channels} channels in their order: say which "
-        "series is which (each in a folder of its own).",
+        f"{path} holds {len(series)} DICOM series, and the model wants {model}: say which series is which.{remedy}",
         path if path.is_dir() else path.parent,
         rows,
         others,
-        names,
+        model.names,
     )
 
 

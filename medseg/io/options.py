@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from medseg.core.errors import InputError, UsageError
 from medseg.core.labels import folded
 
-__all__ = ["ReadOptions", "channels_of_volumes", "modality_code"]
+__all__ = ["MODALITIES", "ReadOptions", "channels_of_volumes", "modality_code"]
 
 _GeometryChoice = Literal["auto", "sform", "qform"]
 _ChannelsChoice = Literal["auto", "last", "first"]
@@ -41,6 +41,9 @@ _ALLOWED: Mapping[str, tuple[str, ...]] = {
     "lossy": get_args(_LossyChoice),
 }
 
+
+MODALITIES = frozenset({"CT", "MR", "PT", "NM", "US", "XA", "MG", "CR", "DX", "RF", "OP", "OCT", "OPT", "ES", "SM"})
+"""What DICOM calls the modalities of images."""
 
 _CODES = {"PET": "PT", "MRI": "MR"}
 """What people say → what DICOM writes."""

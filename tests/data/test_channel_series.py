@@ -1,6 +1,7 @@
 """Series of several modalities as channels of one case: who belongs together, what is open, and how it is read."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from medseg.config.schema import DataConfig
 from medseg.core.errors import AmbiguousError, InputError, UsageError
 from medseg.data.case_ids import plain_name
 from medseg.data.cases import read_case, read_image
+from medseg.data.inputs import find_inputs
 from medseg.data.layouts import open_dataset
 from tests.data.dicom_trees import SHAPE, put_series, put_structures
 from tests.io.dicom_files import write_series
@@ -212,6 +214,94 @@ def test_the_refusal_of_several_modalities_offers_them_as_channels_where_they_be
 def test_modalities_that_cannot_be_told_apart_are_refused(value, sentence):
     with pytest.raises(UsageError, match=re.escape(f"--read modality={value} ") + f".*{sentence}"):
         io.ReadOptions.parse({"modality": value})
+
+
+def inputs(path, channels=("CT", "MR"), **read):
+    return find_inputs([path], channels, io.ReadOptions(**read))
+
+
+def test_patients_to_predict_have_the_channels_that_training_gave_them_under_the_same_ids(tmp_path):
+    dataset = opened(archive(tmp_path))
+    found = inputs(tmp_path, modality=BOTH)
+    assert (found.problems, [case.id for case in found.cases]) == ([], list(dataset.ids))
+    for case, trained in zip(found.cases, dataset.cases, strict=True):
+        assert (case.images, case.label) == (trained.images, None)
+        np.testing.assert_array_equal(
+            read_image(case, io.ReadOptions(modality=BOTH)).array,
+            read_image(trained, io.ReadOptions(modality=BOTH)).array,
+        )
+
+
+@pytest.mark.parametrize(
+    ("channels", "read"),
+    [
+        (("CT", "MR"), {}),
+        (("ct", "MRI"), {}),
+        (("CT", "MR"), {"modality": "MR+CT"}),
+        (("a", "b"), {"modality": BOTH}),
+        (2, {"modality": "ct+mri"}),
+    ],
+)
+def test_which_series_is_which_channel_is_known_by_the_model_or_said(channels, read, tmp_path):
+    root = archive(tmp_path)
+    options = io.ReadOptions(**read)
+    for path in (root, root / "A", root / "A/rt/.."):
+        case = find_inputs([path], channels, options).cases[0]
+        assert {plain_name(case.id), *(image.name for image in case.images)} >= {"ct", "mr"}
+        image = read_image(case, options)
+        assert image.array.shape == (2, *reversed(SHAPE))
+        assert image.array[1].min() < -500
+
+
+def test_a_model_that_sees_mr_first_gets_it_first(tmp_path):
+    case = inputs(archive(tmp_path), ("MR", "CT"), modality=BOTH).cases[0]
+    assert [path.name for path in case.images] == ["mr", "ct"]
+    assert read_image(case, io.ReadOptions(modality=BOTH)).array.shape == (2, *(n // 2 for n in reversed(SHAPE)))
+
+
+def test_an_archive_of_patients_is_taken_apart_into_channels(tmp_path):
+    root = archive(tmp_path / "sent")
+    shutil.make_archive(str(tmp_path / "all"), "zip", root)
+    cases = inputs(tmp_path / "all.zip").cases
+    assert [plain_name(case.id) for case in cases] == ["A", "B"]
+    for case, patient in zip(cases, "AB", strict=True):
+        array = read_image(case, io.ReadOptions()).array
+        np.testing.assert_array_equal(array[0], io.read(root / patient / "ct").array[0])
+
+
+def test_a_patient_without_a_channel_fails_by_name_and_the_others_go_on(tmp_path):
+    root = archive(tmp_path, patients=("A", "B", "C"))
+    shutil.rmtree(root / "A/mr")
+    shutil.rmtree(root / "B/ct")
+    found = inputs(root)
+    assert [plain_name(case.id) for case in found.cases] == ["C"]
+    assert sorted(re.sub(r"_[0-9a-f]{8}", "", problem.reason) for problem in found.problems) == [
+        "Case A has a CT series and no MR series in its frame of reference or its study.",
+        "Case B has a MR series and no CT series, which is the first channel.",
+    ]
+
+
+def test_two_series_that_could_be_one_channel_are_a_case_that_fails_with_the_way_out(tmp_path):
+    shared = examination(tmp_path / "A", "A")
+    examination(tmp_path / "B", "B")
+    put_coarse(tmp_path / "A/mr2", "A", 9, **{**shared, "SeriesNumber": "8"})
+    found = inputs(tmp_path)
+    assert [plain_name(case.id) for case in found.cases] == ["B"]
+    (problem,) = found.problems
+    assert re.search(r"2 MR series .* \(series 5, 8\), and nothing says which one is meant.*table", problem.reason)
+
+
+def test_series_of_no_channel_are_left_out_with_a_count(tmp_path):
+    shared = examination(tmp_path / "A", "A")
+    put_series(tmp_path / "A/us", "A", 9, **shared, Modality="NM")
+    found = inputs(tmp_path)
+    assert len(found.cases) == 1
+    assert any("none of CT, MR were left out: 1 of NM." in note for note in found.notes)
+
+
+def test_series_for_a_model_whose_channels_are_no_modalities_are_refused_with_what_would_settle_it(tmp_path):
+    with pytest.raises(AmbiguousError, match=r"4 DICOM series.*channels \(early, late\).*--read modality=CT\+MR"):
+        inputs(archive(tmp_path), ("early", "late"))
 
 
 def test_real_sarcomas_have_ct_and_pet_as_channels(shared_data):
