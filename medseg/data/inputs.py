@@ -176,7 +176,10 @@ def _is_series(folder: Path) -> bool:
 
 def _holds_labels_alone(path: Path, options: io.ReadOptions) -> bool:
     """Whether a DICOM folder holds SEG or RTSTRUCT and no image: nothing to predict, and no case that failed."""
-    found = catalogued(path, options)
+    try:
+        found = catalogued(path, options)
+    except InputError:  # an archive that is damaged: a case that fails
+        return False
     return bool(found.objects) and not found.series
 
 
@@ -190,7 +193,11 @@ def _add_dicom(path: Path, model: ModelChannels | None, options: io.ReadOptions,
     Of several, those that cannot be read are left out with a note where they are a few images (scouts, reports); else
     they stay, and fail with the reason.
     """
-    every = catalogued(path, options).series
+    try:
+        every = catalogued(path, options).series
+    except InputError:  # an archive that is damaged or a bomb: a case that fails, and says so when it is read
+        found.cases.append(Case(safe_id(place_name(path)), (path,)))
+        return
     chosen = in_question(every, options)
     aside = [s for s in chosen if s.problem is not None and (s.is_scout or s.n_images < _FEWEST_OF_A_VOLUME)]
     kept = [entry for entry in chosen if entry not in aside]

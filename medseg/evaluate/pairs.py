@@ -152,7 +152,7 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
         if case is None or any(case.endswith(ending) and case.removesuffix(ending) in stems for ending in _BESIDE):
             continue
         kind = kind_of(file)
-        if kind not in _LABEL_MAP_KINDS or (kind == "dicom" and not catalogue(file).objects):
+        if kind not in _LABEL_MAP_KINDS or (kind == "dicom" and not _holds_labels(file)):
             continue
         twin = found.setdefault(case, file)
         if twin is not file:
@@ -161,6 +161,14 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
                 "Move one of them, or say which one counts with --pairs pairs.csv."
             )
     return found
+
+
+def _holds_labels(file: Path) -> bool:
+    """Whether a DICOM file or archive holds a segmentation or a structure set; one that is damaged does not."""
+    try:
+        return bool(catalogue(file).objects)
+    except InputError:
+        return False
 
 
 def _recorded(folder: Path) -> dict[str, str | None]:

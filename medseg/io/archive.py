@@ -1,26 +1,43 @@
-"""Files inside a `.zip`: listed and read in place, never unpacked to the disk.
+"""Files inside a `.zip`, and files that are gzipped one by one: read in place, never unpacked to the disk.
 
 A member has a path like a file below the archive: `scan.zip/series/0001.dcm`. `opened` opens that or a plain file.
 Names in an archive are words here and nothing else: one with `..` or a leading slash leads nowhere. What an archive
-declares to hold is judged before a byte is unpacked; more than it declares is never read. The module knows no DICOM.
+declares to hold is judged before a byte is unpacked; more than it declares is never read, and of a gzipped file no more
+than an honest one of its size holds. Lengths that a file claims of its parts never make this process ask for more
+memory than the file has bytes. The module knows no DICOM.
 """
 
+import os
 import struct
+import zlib
 from functools import lru_cache
-from io import BytesIO
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-from zipfile import BadZipFile, LargeZipFile, ZipExtFile, ZipFile, ZipInfo, is_zipfile
+from zipfile import BadZipFile, LargeZipFile, ZipExtFile, ZipFile, ZipInfo
 from zlib import error as DeflateError  # noqa: N812  its own name says nothing
 
 from medseg.core.errors import InputError
 from medseg.io.listing import is_regular
 
-__all__ = ["archive_of", "first_bytes", "is_archive", "members", "opened"]
+__all__ = ["archive_of", "first_bytes", "is_archive", "is_gzipped", "members", "opened"]
 
 _LARGEST_RATIO = 100
 _ALWAYS_ALLOWED_BYTES = 1 << 30
 """An archive may declare this much, or 100 times its own size: CT compresses 2 to 4 times, masks a few hundred."""
+
+_ALWAYS_ALLOWED_OF_ONE = 1 << 28
+"""A gzipped file may hold this much, or 100 times its own size."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP = 16 + zlib.MAX_WBITS
+"""zlib's sign for a gzip header."""
+
+_FIRST_PACKED_BYTES = 4096
+"""So much of a gzipped file holds its first bytes, a long name in its header included."""
+
+_LARGE_BYTES = 1 << 20
+"""From here on a read is compared with what is left of the file: checking each would take time."""
 
 _ENCRYPTED = 0x1
 """The bit of a member's flags that says so."""
@@ -33,8 +50,8 @@ _UNREADABLE = (BadZipFile, LargeZipFile, DeflateError, NotImplementedError, Runt
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path is a zip file, by its suffix and its content."""
-    return path.suffix.lower() == ".zip" and is_regular(path) and is_zipfile(path)
+    """Whether a path is a zip file, by its suffix; one that is none is damaged, which is said when it is read."""
+    return path.suffix.lower() == ".zip" and is_regular(path)
 
 
 def archive_of(path: Path) -> Path | None:
@@ -52,14 +69,20 @@ def members(archive: Path) -> tuple[Path, ...]:
 
 
 def opened(path: Path) -> BinaryIO:
-    """A file, or a member of an archive, open for reading from its first byte; members come whole into memory.
+    """A file, or a member of an archive, open for reading from its first byte.
+
+    Members and gzipped files come whole into memory.
 
     Raises:
-        InputError: The member is damaged, encrypted, or compressed in a way that is not known here.
+        InputError: The file or member is damaged, encrypted, or compressed in a way that is not known here; or it holds
+            far more than one of its size can.
         OSError: There is no such file.
     """
     archive = archive_of(path)
-    return path.open("rb") if archive is None else BytesIO(_unpacked(archive, path, -1))
+    if archive is None:
+        return BytesIO(_gunzipped(path, path.read_bytes())) if is_gzipped(path) else _Bounded(path)
+    content = _unpacked(archive, path, -1)
+    return BytesIO(_gunzipped(path, content) if _is_packed(path, content) else content)
 
 
 def first_bytes(path: Path, n: int) -> bytes:
@@ -70,10 +93,59 @@ def first_bytes(path: Path, n: int) -> bytes:
         OSError: There is no such file.
     """
     archive = archive_of(path)
+    n_packed = n if path.suffix.lower() != ".gz" else max(n, _FIRST_PACKED_BYTES)
     if archive is not None:
-        return _unpacked(archive, path, n)
+        start = _unpacked(archive, path, n_packed)
+    else:
+        with path.open("rb") as file:
+            start = file.read(n_packed)
+    if not _is_packed(path, start):
+        return start[:n]
+    try:
+        return zlib.decompressobj(_GZIP).decompress(start, n)
+    except DeflateError:
+        return b""
+
+
+def is_gzipped(path: Path) -> bool:
+    """Whether a plain file is gzipped, by its suffix and its content."""
+    if path.suffix.lower() != ".gz":
+        return False
     with path.open("rb") as file:
-        return file.read(n)
+        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+
+
+def _is_packed(path: Path, start: bytes) -> bool:
+    return path.suffix.lower() == ".gz" and start.startswith(_GZIP_MAGIC)
+
+
+def _gunzipped(path: Path, content: bytes) -> bytes:
+    most = max(_ALWAYS_ALLOWED_OF_ONE, _LARGEST_RATIO * len(content))
+    unpacking = zlib.decompressobj(_GZIP)
+    try:
+        unpacked = unpacking.decompress(content, most)
+    except DeflateError as error:
+        raise InputError(f"{path} cannot be unpacked: its compressed data are wrong. Copy it again.") from error
+    if unpacking.unconsumed_tail:
+        raise InputError(
+            f"{path} has {len(content)} bytes and holds more than {most}; that is no scan. Unpack it knowingly."
+        )
+    if not unpacking.eof:
+        raise InputError(f"{path} is cut off: its compressed data end too early. Copy it again.")
+    return unpacked
+
+
+class _Bounded(BufferedReader):
+    """A plain file of which no read asks for more than is left: memory is taken before the bytes are seen."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(FileIO(path))
+        self._n_bytes = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > _LARGE_BYTES:
+            size = min(size, max(0, self._n_bytes - self.tell()))
+        return super().read(size)
 
 
 def _unpacked(archive: Path, path: Path, n: int) -> bytes:

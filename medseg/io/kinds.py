@@ -3,11 +3,11 @@
 A kind is the short name of a format: "nifti", "mgh", "mha", "nrrd", "png", "tiff", "jpeg", "bmp", "gif", "dicom".
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from medseg.core.errors import InputError, UsageError, is_shortage
-from medseg.io.archive import archive_of, first_bytes, is_archive, members
+from medseg.io.archive import archive_of, first_bytes, members
 from medseg.io.listing import is_folder, is_regular, kind_of_special
 
 __all__ = [
@@ -41,6 +41,7 @@ _SUFFIXES: Mapping[str, str] = {
     ".jpg": "jpeg",
     ".bmp": "bmp",
     ".gif": "gif",
+    ".dcm.gz": "dicom",
     ".dcm": "dicom",
 }
 """Suffix → kind, in lower case; the first suffix of a kind is not always the one we write (`suffix_for`)."""
@@ -65,7 +66,7 @@ _WRITTEN: Mapping[str, str] = {
 The last three are no kinds of input but forms of label maps; two of them are told apart before the suffix.
 """
 
-READABLE = ", ".join(suffix for suffix in _SUFFIXES if suffix != ".dcm") + " and DICOM"
+READABLE = ", ".join(suffix for suffix, kind in _SUFFIXES.items() if kind != "dicom") + " and DICOM"
 """For sentences: what can be read."""
 
 PICTURES = frozenset({"png", "jpeg", "tiff", "bmp", "gif"})
@@ -84,14 +85,17 @@ def kind_of(path: Path | str) -> str | None:
     """The kind of image that a file or folder is, or None if it is none that medseg reads.
 
     The file need not exist if its name tells; a folder or a zip archive is "dicom" if it holds a DICOM file, at any
-    depth. A member of an archive, `scan.zip/0001.dcm`, is what it would be as a file. A pipe or a device is no image,
-    whatever it is called.
+    depth; so is an archive that cannot be looked into (damaged, encrypted, a bomb), for who reads it says why. A member
+    of an archive, `scan.zip/0001.dcm`, is what it would be as a file. A pipe or a device is no image, whatever it is
+    called.
     """
     path = Path(path)
-    if is_folder(path) or is_archive(path):
-        return "dicom" if any(looks_like_dicom(file) for file in _candidates(path)) else None
+    if is_folder(path):
+        return "dicom" if any(looks_like_dicom(file) for file in _candidates(path.rglob("*"))) else None
     if kind_of_special(path) is not None:
         return None
+    if path.suffix.lower() == ".zip" and is_regular(path):
+        return "dicom" if _may_hold_dicom(path) else None
     suffix = suffix_of(path)
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
@@ -124,7 +128,7 @@ def suffix_for(kind: str) -> str:
 def suffix_of(path: Path) -> str:
     """The (double) suffix of a name in lower case, "" if there is none."""
     name = path.name.lower()
-    double = next((suffix for suffix in (".nii.gz", ".seg.nrrd") if name.endswith(suffix)), None)
+    double = next((suffix for suffix in (".nii.gz", ".seg.nrrd", ".dcm.gz") if name.endswith(suffix)), None)
     return double or path.suffix.lower()
 
 
@@ -156,11 +160,15 @@ def _begins_with_element(start: bytes) -> bool:
     return explicit or (length <= 64 and length % 2 == 0)
 
 
-def _candidates(path: Path) -> list[Path]:
-    """Visible files in a folder or an archive that may be DICOM: those that are not named as another kind."""
+def _may_hold_dicom(archive: Path) -> bool:
+    """Whether an archive holds a DICOM file, or cannot be looked into."""
     try:
-        files = sorted(path.rglob("*")) if path.is_dir() else members(path)
-    except InputError:  # a damaged archive: who reads it says so
-        return []
-    visible = (file for file in files if not file.name.startswith("."))
+        return any(begins_as_dicom(first_bytes(file, HEAD_BYTES)) for file in _candidates(members(archive)))
+    except InputError:
+        return True
+
+
+def _candidates(files: Iterable[Path]) -> list[Path]:
+    """Visible files in a folder or an archive that may be DICOM: those that are not named as another kind."""
+    visible = (file for file in sorted(files) if not file.name.startswith("."))
     return [file for file in visible if _SUFFIXES.get(suffix_of(file), "dicom") == "dicom"]

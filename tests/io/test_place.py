@@ -12,6 +12,8 @@ from pydicom.uid import generate_uid
 
 from medseg import io
 from medseg.core.errors import InputError
+from medseg.core.labels import Labels
+from medseg.core.volume import LabelMap
 from medseg.io import ReadOptions
 from tests.io.dicom_files import write_series, write_slice
 from tests.strategies import ORIENTATIONS, rotations
@@ -349,3 +351,27 @@ def test_nothing_confirms_the_distance_of_two_slices_but_their_header(tmp_path):
     assert io.read(tmp_path / "b").meta.warnings == (
         "Two slices lie 7.5 mm apart, though their header says 2.5 mm; places count.",
     )
+
+
+def test_decimal_commas_are_read_as_points_and_told(tmp_path):
+    def commas(path):
+        content = path.read_bytes()
+        for text in (b"-10\\20\\", b"0.8\\0.6", b"1\\0\\0\\0\\1\\0"):
+            assert text in content
+        for text in (b"32.5", b"37.5", b"42.5", b"0.8\\0.6"):
+            content = content.replace(text, text.replace(b".", b","))
+        path.write_bytes(content)
+
+    paths = write_series(tmp_path / "s", STORED)
+    plain = io.read(tmp_path / "s")
+    for path in paths:
+        commas(path)
+    volume = io.read(tmp_path / "s")
+    assert volume.geometry == plain.geometry
+    np.testing.assert_array_equal(volume.array, plain.array)
+    assert volume.meta.warnings == ("Decimal commas in ImagePositionPatient, PixelSpacing were read as points.",)
+    ours = LabelMap((volume.array[0] > 500).astype(np.uint8), volume.geometry, Labels({"a": (1,)}))
+    for form in io.DICOM_FORMS:
+        path = tmp_path / form
+        io.write_dicom(ours, path, form, source=volume.meta, producer=io.Producer("x", "sha256:0123"))
+        np.testing.assert_array_equal(io.read_labels(path, image=tmp_path / "s").array, ours.array)

@@ -129,7 +129,11 @@ def _survey(folder: Path, root: Path, depth: int) -> Iterator[_Found]:
     parts = folder.relative_to(root).parts
     if masks or (sources and folder != root):
         images += [path for each in folders if each not in mask_folders for path in _images_in(each)]
-        images += [folder] if any(io.catalogue(p).series for p in files if io.kind_of(p) == "dicom") else []
+        images += (
+            [folder]
+            if any(io.catalogue(p).series for p in files if io.kind_of(p) == "dicom" and p.suffix != ".zip")
+            else []
+        )
         if sources:
             unread = [path for each in mask_folders for path in _foreign_scans(listing(each), [])]
             yield _one_case(parts, images, unread[:1] or [*masks, *sources])

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from medseg.io.archive import archive_of, opened
+from medseg.io.archive import archive_of, is_gzipped, opened
 from medseg.io.dicom.deflated import inflated
 
 __all__ = ["CutOff", "Misplaced", "PixelElement", "Source", "forget", "frame_stream", "pixel_element"]
@@ -69,7 +69,7 @@ class Source:
     @contextmanager
     def opened(self, n_bytes: int) -> Iterator[BinaryIO]:
         """The file; of a deflated one, what is inflated of it, up to `n_bytes` of pixels."""
-        if self.n_frames > 1 and (self.is_deflated or archive_of(self.path) is not None):
+        if self.n_frames > 1 and (self.is_deflated or archive_of(self.path) is not None or is_gzipped(self.path)):
             yield BytesIO(_whole(self.stamp(), self, n_bytes))
             return
         with opened(self.path) as file:

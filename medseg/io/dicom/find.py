@@ -23,12 +23,24 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from medseg.core.errors import InputError
-from medseg.io.archive import first_bytes, is_archive, members, opened
+from medseg.io.archive import archive_of, first_bytes, is_archive, members, opened
 from medseg.io.dicom.deflated import deflated_header, is_deflated
 from medseg.io.dicom.words import counted, few, left_aside
 from medseg.io.kinds import HEAD_BYTES, begins_as_dicom
 
-__all__ = ["DAMAGE", "LABEL_CLASSES", "Found", "Frame", "find_images", "look", "numbers", "quietly", "silently", "text"]
+__all__ = [
+    "DAMAGE",
+    "LABEL_CLASSES",
+    "Found",
+    "Frame",
+    "decimal_text",
+    "find_images",
+    "look",
+    "numbers",
+    "quietly",
+    "silently",
+    "text",
+]
 
 _NO_IMAGES = (
     *("Segmentation", "RT Structure Set", "RT Dose", "RT Plan", "RT Ion Plan", "Raw Data", "Encapsulated"),
@@ -144,7 +156,12 @@ def look(path: Path) -> Found:
             n_unknown += 1
             continue
         has_mark = start.endswith(_MARK)
-        frame = _frame(file)
+        try:
+            frame = _frame(file)
+        except InputError:
+            if file == path or archive_of(file) is not None:
+                raise
+            frame = None  # a gzipped file that is cut off: those beside it can be read
         if not has_mark and (frame is None or not _has_known_class(frame)):
             n_unknown += 1  # two bytes in another file that look like a first element
         elif frame is None:
@@ -202,10 +219,15 @@ def _kind_of_value(tag: BaseTag, kind: str | None) -> str:
         return "UN"
 
 
+def decimal_text(header: Dataset, keyword: str) -> str:
+    """The text of an element of numbers, with points where a program of some countries wrote decimal commas."""
+    return text(header, keyword).replace(",", ".")
+
+
 def numbers(header: Dataset, keyword: str, n: int = 1) -> tuple[float, ...] | None:
     """The `n` finite numbers of an element, or None if it is absent, empty, unreadable or of another length."""
     try:
-        values = tuple(float(part) for part in text(header, keyword).split("\\"))
+        values = tuple(float(part) for part in decimal_text(header, keyword).split("\\"))
     except ValueError:
         return None
     return values if len(values) == n and all(abs(value) < float("inf") for value in values) else None
@@ -262,7 +284,7 @@ def _frame(path: Path) -> Frame | None:
                 return Frame(path, header, pixels_at=pixels_at)
             header = dcmread(file, stop_before_pixels=True, force=True)
             return Frame(path, header, pixels_at=file.tell())
-    except DAMAGE:
+    except (*DAMAGE, MemoryError):  # one file that asks for too much must not stop those beside it
         return None
 
 

@@ -121,7 +121,7 @@ def place(stack: Stack, options: ReadOptions) -> PlacedSeries:
     run = _run(stack, points, laid, plane, half)
     grid = _grid(files[0], plane, run.origin, run.step, laid.n_slices)
     apart_mm = _apart_mm(grid, laid, points, [planes[file] for file in files])
-    further = run.notes + _about_spread(grid, apart_mm, 2 * half if run.is_rounded else None)
+    further = run.notes + _about_commas(files) + _about_spread(grid, apart_mm, 2 * half if run.is_rounded else None)
     further += _about_two(files, abs(float((points[-1] - points[0]) @ plane.normal)), half)
     rounding_mm = apart_mm if run.is_rounded else 0.0
     return PlacedSeries(tuple(files), grid, notes + laid.notes + further, laid.interpolation, rounding_mm)
@@ -429,6 +429,13 @@ def _about_spread(grid: Geometry, apart_mm: float, digit_mm: float | None) -> tu
     if apart_mm <= grid.tolerance_mm / 2:
         return ()
     return (f"By their headers, slices lie up to {apart_mm:.2g} mm from the grid that was made of them.",)
+
+
+def _about_commas(files: Sequence[Frame]) -> tuple[str, ...]:
+    """A note on numbers that were written the way of some countries."""
+    keys = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    with_commas = [key for key in keys if any("," in text(file.header, key) for file in files)]
+    return (f"Decimal commas in {few(with_commas, _FEW)} were read as points.",) if with_commas else ()
 
 
 def _about_two(files: Sequence[Frame], gap_mm: float, half: float) -> tuple[str, ...]:

@@ -213,6 +213,7 @@ def _points(item: Dataset, file: Frame) -> NDArray[np.float64]:
     element = item.get_item("ContourData") if "ContourData" in item else None
     value: Any = None if element is None else element.value
     if isinstance(value, bytes):
+        value = value.replace(b",", b".")
         numbers = np.array(value.rstrip(b" \0").split(b"\\") if value.strip(b" \0") else [], np.bytes_)
         points = numbers.astype(np.float64)
     else:

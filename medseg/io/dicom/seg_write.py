@@ -26,7 +26,7 @@ from medseg.io.codes import Code, Meaning
 from medseg.io.colors import colors_of, meanings_of
 from medseg.io.dicom import derived
 from medseg.io.dicom.derived import Source, new_uid
-from medseg.io.dicom.find import numbers, quietly, text
+from medseg.io.dicom.find import decimal_text, numbers, quietly, text
 from medseg.io.dicom.producer import Producer, SegType
 from medseg.io.names import unique_names
 
@@ -159,10 +159,10 @@ def _headers(images: Source) -> list[Dataset]:
         header.PositionReferenceIndicator = text(frame.header, "PositionReferenceIndicator")
         header.Modality = text(frame.header, "Modality")
         header.Rows, header.Columns = int(rows), int(columns)
-        header.PixelSpacing = text(images.header, "PixelSpacing")
+        header.PixelSpacing = decimal_text(images.header, "PixelSpacing")
         # One orientation for all: it is the series', within the reader's tolerance.
-        header.ImageOrientationPatient = text(images.header, "ImageOrientationPatient")
-        header.ImagePositionPatient = text(frame.header, "ImagePositionPatient")
+        header.ImageOrientationPatient = decimal_text(images.header, "ImageOrientationPatient")
+        header.ImagePositionPatient = decimal_text(frame.header, "ImagePositionPatient")
         header.SliceThickness = derived.as_dicom_number(images.step_mm)
         header.LossyImageCompression = "01" if text(frame.header, "LossyImageCompression") == "01" else "00"
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
