@@ -20,7 +20,17 @@ from medseg.data.dataset import safe_id
 from medseg.data.scans import stem_of
 from medseg.io.names import file_key
 
-__all__ = ["file_name", "folder_ids", "has_digest", "place_name", "plain_name", "says_nothing", "series_id"]
+__all__ = [
+    "file_name",
+    "folder_ids",
+    "folder_name",
+    "has_digest",
+    "member_name",
+    "place_name",
+    "plain_name",
+    "says_nothing",
+    "series_id",
+]
 
 _WORD = re.compile(
     r"images?(tr|ts)?|imaging|imgs?|scans?|volumes?|dicom(s|dir)?|dcms?|series|stud(y|ies)|files?|raw|data|inputs?|orig(inal)?|"
@@ -83,9 +93,27 @@ def file_name(path: Path, channels: Collection[str] = ()) -> str:
     called after its folder.
     """
     stem = re.sub(r"(?<=.)_0000$", "", stem_of(path))
-    words = [word for word in re.split(r"[\W_]+", stem.lower()) if word]
-    in_every_folder = all(_WORD.fullmatch(word) for word in words) or channel_key(stem) in channels
-    return place_name(path.parent) if in_every_folder else stem
+    return place_name(path.parent) if _is_words(stem) or channel_key(stem) in channels else stem
+
+
+def folder_name(folder: Path) -> str:
+    """The name of a folder that holds one case: its own, and where that is a visit or a date, the one above before it.
+
+    Folders like anat or CT, that are in every patient's, are passed over.
+    """
+    parts: list[str] = []
+    for name in _names_upward(Path(abspath(folder))):  # noqa: PTH100  resolve() follows links
+        if not says_nothing(name):
+            return "_".join((name, *reversed(parts)))
+        if not _is_words(name):
+            parts.append(name)
+    return place_name(folder)
+
+
+def member_name(folder: Path, base: str, *, is_root: bool) -> str:
+    """The name of one of several cases in a folder; the folder's own goes before it, but for the one that was given."""
+    owner = folder_name(folder)
+    return base if is_root else _joined([owner, base])
 
 
 def folder_ids(places: Sequence[tuple[str, ...]], root: Path) -> tuple[str, ...]:
@@ -161,6 +189,11 @@ def says_nothing(name: str) -> bool:
     known = [bool(_WORD.fullmatch(word) or _NUMBERED.fullmatch(word)) for word in words]
     numbers = [word.isdecimal() and bool(_NUMBERED.fullmatch(before)) for before, word in pairwise(["", *words])]
     return any(known) and all(a or b for a, b in zip(known, numbers, strict=True))
+
+
+def _is_words(name: str) -> bool:
+    """Whether a name is nothing but words that are in every patient's folder."""
+    return all(_WORD.fullmatch(word) for word in re.split(r"[\W_]+", name.lower()) if word)
 
 
 def _names_upward(place: Path) -> Iterator[str]:

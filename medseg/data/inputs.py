@@ -7,21 +7,23 @@ inside a scan (DICOM holds patient names).
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.data.case_ids import place_name
+from medseg.data.case_folders import ImageFolder, image_folders
+from medseg.data.case_ids import folder_name, member_name, place_name
 from medseg.data.channel_order import ModelChannels
 from medseg.data.channel_series import ChannelSeries, channel_series
-from medseg.data.dataset import BadCase, Case, Dataset, natural_key, refuse_twins, safe_id
+from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, refuse_twins, safe_id
 from medseg.data.layouts import existing, recognised
 from medseg.data.layouts.ambiguity import refuse
 from medseg.data.layouts.table import is_table, open_table
 from medseg.data.leftovers import left_aside
-from medseg.data.loose_files import in_order, loose_cases
-from medseg.data.scans import IMAGE_FOLDERS, TEST_FOLDER, Scans, folders_named, scans_in
+from medseg.data.loose_files import LooseCases, in_order, loose_cases
+from medseg.data.scans import Scans, is_image_folder
 from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
 from medseg.io.foreign import why_unread
 from medseg.io.kinds import READABLE
@@ -123,7 +125,10 @@ def _order_remark(n_cases: int, model: ModelChannels) -> tuple[str, ...]:
 
 
 def _add_loose(scans: Scans, model: ModelChannels | None, found: Inputs) -> None:
-    cases = loose_cases(scans, model)
+    _take(loose_cases(scans, model), found)
+
+
+def _take(cases: LooseCases, found: Inputs) -> None:
     found.add(cases.cases, by_order=cases.by_order)
     found.problems += cases.problems
     found.notes += cases.notes
@@ -140,31 +145,75 @@ def _add_folder(folder: Path, model: ModelChannels | None, options: io.ReadOptio
     if _is_series(folder):
         _add_dicom(folder, model, options, found)
         return
-    layout = recognised(folder, but=("dicom",))
+    layout = recognised(folder, but=("dicom", "folders"))
     if layout is not None:
         _add_dataset(layout[0].open(folder, options), model, found)
         return
-    scans = scans_in(folder)
-    if not scans.paths:
-        deeper = folders_named(folder, (TEST_FOLDER, *IMAGE_FOLDERS))
-        scans = scans_in(deeper[0]) if deeper else scans
-    if not scans.paths:
-        looked_for = f"{folder} holds no scan: looked for {READABLE}, also as a series or a data set."
-        raise InputError(" ".join((looked_for, *left_aside(folder))))
-    folders = {stem: path for stem, path in scans.paths.items() if path.is_dir() or _is_zip(path)}
-    files = {stem: path for stem, path in scans.paths.items() if stem not in folders}
-    series = {stem: path for stem, path in folders.items() if not _holds_labels_alone(path, options)}
-    n_before = len(found.cases)
-    _add_loose(replace(scans, paths=files), model, found)
-    trees = [path for path in series.values() if path.is_dir()]
+    n_before, n_problems = len(found.cases), len(found.problems)
+    tree = list(image_folders(folder))
+    _add_series(folder, [path for each in tree for path in each.series], model, options, found)
+    for each in tree:
+        of_root = each.folder == folder or (each.folder.parent == folder and is_image_folder(each.folder))
+        _add_files(each, model, found, of_root=of_root)
+    _say_masks([path for each in tree for path in each.masks], found)
+    if (n_before, n_problems) == (len(found.cases), len(found.problems)):
+        _refuse_without_scans(folder, tree)
+    found.cases[n_before:] = sorted(found.cases[n_before:], key=lambda case: natural_key(case.id))
+
+
+def _add_files(inside: ImageFolder, model: ModelChannels | None, found: Inputs, *, of_root: bool) -> None:
+    """The cases of a folder's files; those of a folder in a tree are called after it, as in training."""
+    cases = loose_cases(inside.files, model)
+    if not of_root:
+        is_one = len(cases.cases) + len(cases.problems) == 1
+        rename = partial(_name_in_tree, inside.folder, is_one=is_one)
+        cases.cases = [replace(case, id=rename(case.id), group="") for case in cases.cases]
+        cases.problems = [replace(problem, id=rename(problem.id)) for problem in cases.problems]
+    _take(cases, found)
+
+
+def _name_in_tree(folder: Path, name: str, *, is_one: bool) -> str:
+    return safe_id(folder_name(folder) if is_one else member_name(folder, name, is_root=False))
+
+
+def _add_series(
+    folder: Path, places: Sequence[Path], model: ModelChannels | None, options: io.ReadOptions, found: Inputs
+) -> None:
+    """The DICOM series in some folders and archives of a tree."""
+    series = [path for path in places if not _holds_labels_alone(path, options)]
     # The channels of a patient may lie in folders of their own.
-    together = bool(trees) and _add_channels(folder, model, options, found)
-    for path in series.values():
+    together = any(path.is_dir() for path in series) and _add_channels(folder, model, options, found)
+    for path in series:
         if not (together and path.is_dir()):
             _add_dicom(path, model, options, found)
-    if folders and not series and not files:
+
+
+def _say_masks(masks: Sequence[Path], found: Inputs) -> None:
+    if masks:
+        are = (
+            "1 file is a label map by its name and was"
+            if len(masks) == 1
+            else (f"{len(masks)} files are label maps by their names and were")
+        )
+        found.remarks.append(f"{are} left out: {listed([path.name for path in masks])}.")
+
+
+def _refuse_without_scans(folder: Path, tree: Sequence[ImageFolder]) -> NoReturn:
+    """Refuse a folder in which nothing is to be predicted.
+
+    Raises:
+        InputError: Always.
+    """
+    if any(each.series for each in tree):
         raise InputError(f"{folder} holds SEG or RTSTRUCT alone, and no image to predict.")
-    found.cases[n_before:] = sorted(found.cases[n_before:], key=lambda case: natural_key(case.id))
+    masks = [path.name for each in tree for path in each.masks]
+    if masks:
+        raise InputError(
+            f"{folder} holds no scan but files that are label maps by their names ({listed(masks)}). If they are "
+            "scans, give the files themselves."
+        )
+    looked_for = f"{folder} holds no scan: looked for {READABLE}, also as a series or a data set."
+    raise InputError(" ".join((looked_for, *left_aside(folder))))
 
 
 def _is_series(folder: Path) -> bool:

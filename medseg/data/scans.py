@@ -16,7 +16,16 @@ from medseg.data.leftovers import foreign_files
 from medseg.io.foreign import foreign_stem, is_image_format
 from medseg.io.listing import listing
 
-__all__ = ["Scans", "by_channel", "hidden_note", "is_label_folder", "scans_in", "stem_of", "test_folder"]
+__all__ = [
+    "Scans",
+    "by_channel",
+    "hidden_note",
+    "is_image_folder",
+    "is_label_folder",
+    "scans_in",
+    "stem_of",
+    "test_folder",
+]
 
 NUMBERED = re.compile(r"^(?P<base>.+)_(?P<channel>[0-9]{4})$")
 """nnU-Net's way to name the files of a case: case_0000, case_0001."""
@@ -113,6 +122,11 @@ def test_folder(root: Path) -> Scans:
 def is_label_folder(path: Path) -> bool:
     """Whether a folder's name says that it holds label maps, which nobody wants to predict."""
     return path.name.lower() in _SKIPPED_FOLDERS
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether a folder's name says that it holds images, and not whose."""
+    return path.name.lower() in (*IMAGE_FOLDERS, TEST_FOLDER)
 
 
 def hidden_note(*scans: Scans) -> tuple[str, ...]:

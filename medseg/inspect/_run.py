@@ -17,9 +17,8 @@ from medseg.core.labels import Labels
 from medseg.core.workers import side_by_side
 from medseg.data.dataset import Case, Dataset, natural_key
 from medseg.data.fingerprint import Fingerprint, conclude, samples_a_case
-from medseg.data.inputs import find_cases
+from medseg.data.inputs import Inputs, find_inputs
 from medseg.data.layouts import existing, open_dataset, recognised
-from medseg.data.leftovers import left_aside
 from medseg.data.patients import patients_of
 from medseg.data.splits import Splits, make_splits
 from medseg.inspect import images, labels, sides, twins
@@ -100,7 +99,7 @@ def _opened(root: Path, config: DataConfig) -> Dataset:
     """
     root, read = io.main_file(root), io.ReadOptions.parse(config.read)
     if root.is_file() and io.kind_of(root) is not None:
-        return _scans(root, find_cases([root], options=read))
+        return _scans(root, find_inputs([root], options=read))
     if root.is_file() and root.suffix.lower() not in (".csv", ".tsv"):
         raise InputError(f"{root} is no table of cases (.csv, .tsv), and it {why_unread(root, with_kinds=False)}.")
     try:
@@ -111,15 +110,18 @@ def _opened(root: Path, config: DataConfig) -> Dataset:
         if root.is_file() or config.layout != "auto" or recognised(root) is not None or _is_empty(root):
             raise
         try:
-            return _scans(root, find_cases([root], options=read))
+            return _scans(root, find_inputs([root], options=read))
         except InputError as error:
             raise InputError(f"{refusal} Taken as scans to predict: {error}") from error
 
 
-def _scans(root: Path, cases: tuple[Case, ...]) -> Dataset:
-    note = f"No data set to train on: {len(cases)} scan{'s' if len(cases) != 1 else ''}, read as medseg predict does."
-    notes = (note, *(left_aside(root) if root.is_dir() else ()))
-    return Dataset(root, SCANS, (), None, (), unlabelled=cases, notes=notes)
+def _scans(root: Path, found: Inputs) -> Dataset:
+    n = len(found.cases)
+    note = f"No data set to train on: {n} scan{'s' if n != 1 else ''}, read as medseg predict does."
+    notes = tuple(dict.fromkeys((note, *found.remarks, *found.notes)))
+    return Dataset(
+        root, SCANS, (), None, (), unlabelled=tuple(found.cases), problems=tuple(found.problems), notes=notes
+    )
 
 
 def _is_empty(folder: Path) -> bool:

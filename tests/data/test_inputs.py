@@ -4,9 +4,12 @@ import shutil
 
 import pytest
 
+from medseg.config.schema import DataConfig
 from medseg.core.errors import InputError, UsageError
 from medseg.data.case_ids import plain_name
-from medseg.data.inputs import find_cases
+from medseg.data.inputs import find_cases, find_inputs
+from medseg.data.layouts import open_dataset
+from tests.data.dicom_trees import put_series
 from tests.data.folders import msd, nnunet, paired, put_image, put_labels, touch
 
 
@@ -155,3 +158,101 @@ def test_a_series_is_a_case_called_by_its_folder_never_by_the_patient(tmp_path, 
         shutil.copytree(series, tmp_path / name)
     names = {path: [plain_name(case.id) for case in find_cases([tmp_path / path], 1)] for path in ("study", "nested")}
     assert names == {"study": ["one", "two"], "nested": ["inner"]}
+
+
+def brats(root, names, suffixes=("flair", "t1", "t1ce", "t2"), mask=False):
+    for name in names:
+        for seed, suffix in enumerate(suffixes):
+            put_image(root / name / f"{name}_{suffix}.nii.gz", seed=seed)
+        if mask:
+            put_labels(root / name / f"{name}_seg.nii.gz")
+    return root
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_a_folder_a_case_is_predicted_as_it_is_trained_on_with_masks_or_without(tmp_path, with_labels):
+    for case in ("s0040", "s0041"):
+        put_image(tmp_path / case / "ct.nii.gz")
+        if with_labels:
+            put_labels(tmp_path / case / "segmentations/liver.nii.gz", values=(1,))
+    assert found(tmp_path) == {"s0040": ["ct.nii.gz"], "s0041": ["ct.nii.gz"]}
+    assert found(*sorted(tmp_path.iterdir())) == found(tmp_path)
+    if with_labels:
+        assert open_dataset(tmp_path, DataConfig()).ids == ("s0040", "s0041")
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_folders_of_named_channels_are_cases_with_masks_or_without(tmp_path, with_labels):
+    channels = ("t1", "T2", "FLAIR", "t1ce")
+    brats(tmp_path, ("B_001", "B_002"), mask=with_labels)
+    expected = {
+        name: [f"{name}_{suffix}.nii.gz" for suffix in ("t1", "t2", "flair", "t1ce")] for name in ("B_001", "B_002")
+    }
+    assert found(tmp_path, channels=channels) == expected
+    assert found(tmp_path / "B_001", tmp_path / "B_002", channels=channels) == expected
+    inputs = find_inputs([tmp_path], channels)
+    assert (inputs.remarks != []) == with_labels
+    assert not with_labels or "2 files are label maps by their names" in inputs.remarks[0]
+
+
+def test_cases_deep_in_a_tree_are_called_as_in_training(tmp_path):
+    for place in ("A/visit_1/anat", "A/visit_2/anat", "B/2020-01-31"):
+        put_image(tmp_path / f"{place}/T1.nii.gz")
+    unlabelled = list(found(tmp_path))
+    assert unlabelled == ["A_visit_1", "A_visit_2", "B_2020-01-31"]
+    assert list(found(tmp_path / "A/visit_2")) == ["A_visit_2"]
+    for place in ("A/visit_1/anat", "A/visit_2/anat", "B/2020-01-31"):
+        put_labels(tmp_path / f"{place}/seg.nii.gz")
+    assert list(found(tmp_path)) == unlabelled
+    assert list(open_dataset(tmp_path, DataConfig()).ids) == unlabelled
+
+
+def test_several_scans_in_each_folder_are_called_after_both(tmp_path):
+    for name in ("p1/frame01", "p1/frame02", "p2/frame01", "p2/frame02", "p3/p3_end"):
+        put_image(tmp_path / f"{name}.nii.gz")
+    assert list(found(tmp_path)) == ["p1_frame01", "p1_frame02", "p2_frame01", "p2_frame02", "p3"]
+
+
+def test_two_masks_that_training_would_ask_about_are_no_question_in_prediction(tmp_path):
+    put_image(tmp_path / "p1/ct.nii.gz")
+    for name in ("liver_mask", "tumour_mask"):
+        put_labels(tmp_path / f"p1/{name}.nii.gz")
+    inputs = find_inputs([tmp_path], ("ct",))
+    assert [case.id for case in inputs.cases] == ["p1"]
+    assert inputs.remarks == [
+        "2 files are label maps by their names and were left out: liver_mask.nii.gz, tumour_mask.nii.gz."
+    ]
+
+
+def test_a_masked_scan_is_a_scan(tmp_path):
+    for name in ("p20", "p20_masked"):
+        put_image(tmp_path / f"pm/{name}.nii.gz")
+    assert list(found(tmp_path / "pm")) == ["p20", "p20_masked"]
+
+
+def test_a_folder_of_label_maps_says_so_and_its_files_can_be_given(tmp_path):
+    path = put_labels(tmp_path / "a_seg.nii.gz")
+    with pytest.raises(InputError, match=r"label maps by their names \(a_seg\.nii\.gz\)"):
+        find_cases([tmp_path], 1)
+    assert list(found(path)) == ["a_seg"]
+
+
+def test_images_in_several_folders_are_all_taken(tmp_path):
+    put_image(tmp_path / "imagesTr/a.nii.gz")
+    put_image(tmp_path / "imagesTs/b.nii.gz")
+    put_labels(tmp_path / "labelsTs/b.nii.gz")
+    assert list(found(tmp_path)) == ["a", "b"]
+
+
+def test_folders_of_dicom_beside_folders_of_files_are_all_taken(tmp_path):
+    put_image(tmp_path / "s1/ct.nii.gz")
+    put_series(tmp_path / "s2/CT")
+    assert [plain_name(case.id) for case in find_cases([tmp_path], 1)] == ["s1", "s2"]
+
+
+def test_what_medseg_wrote_and_data_sets_further_down_are_no_scans(tmp_path):
+    put_image(tmp_path / "s1/ct.nii.gz")
+    put_image(tmp_path / "out/s1.nii.gz")
+    (tmp_path / "out/predictions.json").write_text("{}")
+    put_image(tmp_path / "predictions/s1.nii.gz")
+    assert list(found(tmp_path)) == ["s1"]

@@ -7,14 +7,15 @@ Files that begin alike are one case where a folder holds several: c1.nii.gz, c1_
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.data.case_ids import folder_ids
-from medseg.data.dataset import BadCase, Case, Dataset, LabelSource, listed, natural_key
+from medseg.data.case_ids import folder_ids, folder_name, member_name
+from medseg.data.dataset import BadCase, Case, Dataset, LabelSource, listed, natural_key, safe_id
 from medseg.data.layouts import bids
 from medseg.data.layouts.ambiguity import Candidates, refuse_unclear
 from medseg.data.layouts.channels import channels_of_most, names_by_looking
@@ -26,6 +27,7 @@ from medseg.data.leftovers import foreign_files
 from medseg.data.scans import IMAGE_FOLDERS, LABEL_FOLDERS, stem_of
 from medseg.io.foreign import foreign_stem, is_image_format
 from medseg.io.listing import Listing, is_regular, listing
+from medseg.io.names import file_key
 
 __all__ = ["open_folder", "recognises"]
 
@@ -42,6 +44,8 @@ class _Found:
     parts: tuple[str, ...]
     images: Mapping[str, Sequence[Path]]
     labels: Sequence[LabelSource] = ()
+    is_member: bool = False
+    """Whether it is one of several cases in a folder: the last of its parts is no folder, but what names begin with."""
 
 
 def recognises(root: Path) -> str | None:
@@ -65,7 +69,7 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         AmbiguousError: Several label maps, or several images, could be meant.
     """
     everything = list(_survey(root, root, 0))
-    ids = folder_ids([found.parts for found in everything], root)
+    ids = _ids(root, everything)
     candidates = [Candidates(name, each.images, each.labels) for name, each in zip(ids, everything, strict=True)]
     labelled = [each for each in candidates if each.labels and each.images]
     if not labelled:
@@ -108,6 +112,21 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         unlabelled=tuple(unlabelled),
         problems=tuple(problems),
         notes=notes,
+    )
+
+
+def _ids(root: Path, everything: Sequence[_Found]) -> tuple[str, ...]:
+    """An id for each case by its own place; where two would have one, by as many folders as tell them apart."""
+    names = [
+        member_name(root.joinpath(*each.parts[:-1]), each.parts[-1], is_root=len(each.parts) == 1)
+        if each.is_member
+        else folder_name(root.joinpath(*each.parts))
+        for each in everything
+    ]
+    n_with = Counter(map(file_key, names))
+    apart = folder_ids([each.parts for each in everything], root)
+    return tuple(
+        safe_id(name) if n_with[file_key(name)] == 1 else other for name, other in zip(names, apart, strict=True)
     )
 
 
@@ -178,10 +197,10 @@ def _by_base(parts: tuple[str, ...], images: list[Path], masks: list[Path], *, i
         mine = [image for image in images if base and owner[image] == base]
         maps = [path for path in masks if bases[path] == base]
         if mine or maps:
-            yield _Found((*parts, base or maps[0].name), _keyed(mine, base), maps)
+            yield _Found((*parts, base or maps[0].name), _keyed(mine, base), maps, is_member=True)
     for image in images:
         if not owner[image]:
-            yield _Found((*parts, stem_of(image)), {"": [image]})
+            yield _Found((*parts, stem_of(image)), {"": [image]}, is_member=True)
 
 
 def _base_of_mask(stem: str) -> str:

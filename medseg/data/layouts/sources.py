@@ -30,6 +30,9 @@ _ENDS = ("seg", "segmentation", "label", "labels", "mask", "masks", "dseg", "lab
 _WHOLE = ("gt", "groundtruth", "annotation", "annotations", "anno", "annot", "manual")
 """How a word of a mask's name begins, ends, or is whole: "liverMask" is one, "dataset" and "unmasked" are none."""
 
+_OF_IMAGES = ("masked", "masking")
+"""Words that begin so, and say something else: a scan that was masked is a scan."""
+
 
 def label_source(path: Path) -> LabelSource:
     """What a path that is given as a label stands for: a folder of masks is each of them by its name."""
@@ -66,11 +69,14 @@ def is_mask(path: Path) -> bool:
 def looks_like_mask(stem: str) -> bool:
     """Whether a file's name says that it is a label map.
 
-    >>> [looks_like_mask(name) for name in ("ct_seg", "liverMask", "dataset", "unmasked", "segmentation_1")]
-    [True, True, False, False, True]
+    >>> [looks_like_mask(name) for name in ("ct_seg", "liverMask", "dataset", "unmasked", "ct_masked", "seg_1")]
+    [True, True, False, False, False, True]
     """
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", stem)]
-    return any(word.startswith(_BEGINS) or word.endswith(_ENDS) or word in _WHOLE for word in words)
+    return any(
+        (word.startswith(_BEGINS) and word not in _OF_IMAGES) or word.endswith(_ENDS) or word in _WHOLE
+        for word in words
+    )
 
 
 def without_mask_word(stem: str) -> str:

@@ -16,6 +16,7 @@ from medseg.io.dicom.assemble import assemble
 from medseg.io.dicom.find import Frame, find_images, silently, text
 from medseg.io.dicom.frames import split_all
 from medseg.io.dicom.group import Stack, choose_stack, of_series
+from medseg.io.dicom.objects import is_label
 from medseg.io.dicom.pixels import check_grey
 from medseg.io.dicom.place import PlacedSeries, place
 from medseg.io.dicom.suv import suvs_of_slices
@@ -67,7 +68,9 @@ def placed_series(path: Path, options: ReadOptions) -> PlacedSeries:
     """
     found = find_images(path)
     series = placed(found.images, path, options, found.damaged)
-    return replace(series, notes=found.notes + series.notes)
+    # Labels are read when they are asked for; beside an image they are not left aside.
+    others = replace(found, objects=tuple(each for each in found.objects if not is_label(each)))
+    return replace(series, notes=others.notes + series.notes)
 
 
 def placed(images: Sequence[Frame], path: Path, options: ReadOptions, damaged: Sequence[Path] = ()) -> PlacedSeries:
