@@ -53,6 +53,14 @@ def command(
         bool, typer.Option("--probabilities", help="Also write what was said of each class (large files).")
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Draw a picture of each mask on its scan.")] = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="LABEL=NAME|LABEL={…}",
+            help="Call a label otherwise, or say its code: 'GTV={name: Tumour, code: …, meaning: …}'; repeatable.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Predict everything again, and replace also what medseg did not write.")
     ] = False,
@@ -61,6 +69,7 @@ def command(
 ) -> None:
     """Predict masks for new scans."""
     from medseg.cli.screen import console, duration
+    from medseg.config.load import parse_label_outputs
     from medseg.io import ReadOptions
     from medseg.predict import PredictOptions, predict_cases
 
@@ -75,6 +84,7 @@ def command(
         read=ReadOptions.parse(shared.read) if shared.read else None,
         probabilities=probabilities,
         preview=preview,
+        labels=parse_label_outputs(label or ()),
         overwrite=overwrite,
     )
     _use_threads(shared.jobs)

@@ -1,5 +1,6 @@
 """`medseg train DATA -o RUN`: a model from a folder of scans and masks."""
 
+import json
 import shlex
 import time
 from collections.abc import Iterator
@@ -46,6 +47,10 @@ def command(
             "--layout", metavar="NAME", help="How the data lie, where that is in doubt: table, msd, nnunet, ..."
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="What to call the model, also in DICOM; default: a neutral name."),
+    ] = None,
     fold: Annotated[str, typer.Option("--fold", metavar="0|1|...|all", help="Which fold validates.")] = "0",
     budget: Annotated[
         str | None,
@@ -67,15 +72,16 @@ def command(
     """Train a model on a folder of scans and masks."""
     if out is None and not dry_run:
         raise UsageError("medseg train needs a folder for the run: give -o RUN (or --dry-run to see the plan only).")
-    if resume and (config or set_ or layout or budget or epochs or skip_bad):
+    if resume and (config or set_ or layout or name or budget or epochs or skip_bad):
         raise UsageError(
-            "A run keeps what it began with: --resume goes without -c, --set, --layout, --budget, --epochs, --skip-bad."
+            "A run keeps what it began with: --resume goes without -c, --set, --layout, --name, --budget, --epochs, "
+            "--skip-bad."
         )
     from medseg.config.units import parse_seconds
     from medseg.train.setup import TrainOptions
 
     options = TrainOptions(
-        config=_config(config, [*(set_ or []), *([f"data.layout={layout}"] if layout else [])], epochs, shared),
+        config=_config(config, [*(set_ or []), *_overrides(layout, name)], epochs, shared),
         fold=_fold(fold),
         budget_s=None if budget is None else parse_seconds(budget, "--budget"),
         resume=resume,
@@ -120,6 +126,12 @@ def _closing(finished: Finished, out: Path, took: str) -> str:
         lines.append(f"Validation Dice {headline['dice']:.3f}; all figures: {figures}")
     lines.append(f"The model is {out / 'model'}. Now: medseg predict SCANS -m {out} -o OUT")
     return "\n".join(lines)
+
+
+def _overrides(layout: str | None, name: str | None) -> list[str]:
+    """What options say that is also said by keys; a text in quotes is YAML's text, whatever it holds."""
+    layouts = [f"data.layout={layout}"] if layout else []
+    return [*layouts, *([] if name is None else [f"training.name={json.dumps(name)}"])]
 
 
 def _config(source: str | None, overrides: list[str], epochs: int | None, shared: Shared) -> "Config":

@@ -12,11 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from medseg.config.explain import guess, is_section, wrong_key, wrong_value
-from medseg.config.schema import Config
+from medseg.config.schema import Config, LabelOutput
 from medseg.config.yaml_text import parse_yaml, to_yaml
 from medseg.core.errors import UsageError
 
-__all__ = ["config_to_yaml", "list_presets", "load_config", "preset_path"]
+__all__ = ["config_to_yaml", "list_presets", "load_config", "parse_label_outputs", "preset_path"]
 
 Values = dict[str, Any]
 
@@ -47,6 +47,37 @@ def load_config(source: str | Path | None, overrides: Sequence[str] = ()) -> Con
         return Config.model_validate(values)
     except ValidationError as error:
         raise UsageError(wrong_value(error, values, origins)) from error
+
+
+def parse_label_outputs(texts: Sequence[str], option: str = "--label") -> dict[str, LabelOutput]:
+    """What `LABEL=NAME` and `LABEL={name: …, code: …, meaning: …}` say of labels; the later of two wins.
+
+    >>> parse_label_outputs(["GTV=Tumour"])["GTV"].name
+    'Tumour'
+
+    Raises:
+        UsageError: A text is not of this form, or a key or value is wrong.
+    """
+    found: dict[str, LabelOutput] = {}
+    for text in texts:
+        label, _, value = (part.strip() for part in text.partition("="))
+        if not label or not value:
+            raise UsageError(f"{option} {text}: write LABEL=NAME, or LABEL={{name: …, code: …, meaning: …}}.")
+        try:
+            found[label] = LabelOutput.model_validate(parse_yaml(value, f"{option} {text}"))
+        except ValidationError as error:
+            raise UsageError(f"{option} {text}: {_first_problem(error)}") from error
+    return found
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        keys = [name for name in LabelOutput.model_fields if name != "value"]
+        return f"'{key}' is no key of a label.{guess(key, keys)} Keys are {', '.join(keys)}."
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}." if key else f"{message[:1].upper()}{message[1:]}."
 
 
 def config_to_yaml(config: Config) -> str:

@@ -77,6 +77,26 @@ class LabelConfig(_Section):
         return self
 
 
+class LabelOutput(LabelConfig):
+    """What a label is called, coded and coloured as where a prediction is written; its value stays.
+
+    A text alone is the name.
+    """
+
+    name: str | None = Field(None, min_length=1, max_length=64)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _value_alone(cls, given: Any) -> Any:  # noqa: ANN401  whatever an option holds
+        return given if isinstance(given, dict | LabelOutput) else {"name": given}
+
+    @model_validator(mode="after")
+    def _value_stays(self) -> "LabelOutput":
+        if self.value is not None:
+            raise ValueError("the value of a label is that of training and stays; leave value out")
+        return self
+
+
 class DataConfig(_Section):
     """Which cases there are and how files are read."""
 
@@ -193,6 +213,10 @@ class TrainingConfig(_Section):
     foreground: Probability = 0.5
     """Share of the patches that are centred on a labelled voxel."""
     steps_an_epoch: int = Field(50, ge=1)
+    name: str | None = Field(None, min_length=1, max_length=64)
+    """What the model is called, also in DICOM objects; no name of a folder is put there instead."""
+    description: str | None = Field(None, min_length=1, max_length=1024)
+    """What the model is for, in words."""
     epochs: int | None = Field(None, ge=1)
     dice_weight: float = Field(1.0, ge=0)
     cross_entropy_weight: float = Field(1.0, ge=0)

@@ -176,7 +176,8 @@ def meanings(
     more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
     return found, (
         f"No code is known for {', '.join(unknown[:4])}{more}: in DICOM they are called anatomical structures of these "
-        f"names. In training, --set 'data.labels.{unknown[0]}={{code: …, meaning: …}}' says what they are.",
+        f"names. What they are is said by --label '{unknown[0]}={{code: …, meaning: …}}', and in training by "
+        f"--set 'data.labels.{unknown[0]}={{code: …, meaning: …}}'.",
     )
 
 

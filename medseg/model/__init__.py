@@ -4,6 +4,6 @@ A MODEL folder can be copied anywhere; it holds all that prediction needs and no
 pickle. `medseg.model.store` says what lies in it.
 """
 
-from medseg.model.store import MODEL_SCHEMA, Model, ModelInfo, load_model, save_model
+from medseg.model.store import MODEL_SCHEMA, NAMELESS, Model, ModelInfo, load_model, save_model
 
-__all__ = ["MODEL_SCHEMA", "Model", "ModelInfo", "load_model", "save_model"]
+__all__ = ["MODEL_SCHEMA", "NAMELESS", "Model", "ModelInfo", "load_model", "save_model"]

@@ -6,6 +6,8 @@ It says only what `model.json` says, so nothing of a patient and no path can com
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from medseg.core.escapes import for_markdown
+
 __all__ = ["model_card"]
 
 _LIMITS = """\
@@ -33,7 +35,9 @@ def model_card(description: Mapping[str, Any]) -> str:
     }
     versions = ", ".join(f"{name} {version}" for name, version in description["versions"].items())
     body = "".join(f"\n## {title}\n\n{text.rstrip()}\n" for title, text in sections.items())
-    return f"# {description['name']}\n\nA segmentation model made with {versions}.\n{body}"
+    about = f"{for_markdown(description['description'])}\n\n" if description.get("description") else ""
+    title = for_markdown(description["name"])
+    return f"# {title}\n\n{about}A segmentation model made with {versions}.\n{body}"
 
 
 def _task(plan: Mapping[str, Any]) -> str:

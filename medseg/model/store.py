@@ -34,9 +34,12 @@ from medseg.model.card import model_card
 from medseg.nn.networks import build
 from medseg.plan.plan import Plan
 
-__all__ = ["MODEL_SCHEMA", "Model", "ModelInfo", "load_model", "save_model"]
+__all__ = ["MODEL_SCHEMA", "NAMELESS", "Model", "ModelInfo", "load_model", "save_model"]
 
 MODEL_SCHEMA = "medseg/model/1"
+
+NAMELESS = "medseg model"
+"""What a model is called that nobody gave a name."""
 
 _FOLD = re.compile(r"fold_(\d+|all)")
 
@@ -54,21 +57,25 @@ class ModelInfo:
 
     Attributes:
         plan: What they were trained by.
-        name: What to call the model; a data set's name, no path.
+        name: What to call the model.
         read: How the training read its files, so that prediction reads alike.
         training: Plain facts of the training: "steps", "pflop", "cases", … Numbers, short words, and mappings of them;
             nothing of a patient and no path.
         metrics: How the folds validated: a whole `summary.json`, or {"dice": 0.88, "n_cases": 33, …}; empty if they did
             not.
         codes: Label → what the configuration declares of its code and colour in DICOM.
+        is_named: Whether somebody chose the name, so that it may go into DICOM objects.
+        description: What it is for, in words; may be empty.
     """
 
     plan: Plan
-    name: str = "model"
+    name: str = NAMELESS
     read: ReadOptions = field(default_factory=ReadOptions)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     codes: Mapping[str, LabelConfig] = field(default_factory=dict)
+    is_named: bool = False
+    description: str = ""
 
 
 class _Weights(BaseModel):
@@ -92,12 +99,16 @@ class _Description(BaseModel):
     training: dict[str, dict[str, Any]]
     metrics: dict[str, dict[str, Any]]
     codes: dict[str, LabelConfig] = {}
+    named: bool = False
+    """Absent in models of medseg 0.1.0, whose names are those of folders."""
+    description: str = ""
 
     def to_json(self) -> dict[str, Any]:
         content = {**self.model_dump(mode="json", by_alias=True), "plan": self.plan.to_json()}
         codes = {name: code.model_dump(mode="json", exclude_defaults=True) for name, code in self.codes.items()}
-        # Where nothing is declared, the digest of a model is what it was before there were codes.
-        return {**content, "codes": codes} if codes else {k: v for k, v in content.items() if k != "codes"}
+        # Where nothing is said, the digest of a model is what it was before there were these keys.
+        optional = {"codes": codes, "named": self.named, "description": self.description}
+        return {**{k: v for k, v in content.items() if k not in optional}, **{k: v for k, v in optional.items() if v}}
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,8 @@ class Model:
         digest: "sha256:…" of the whole model: description and weights.
         read: How files are read.
         codes: What is declared of labels for DICOM, by their names.
+        is_named: Whether somebody chose its name; that of a model of medseg 0.1.0 is a folder's.
+        description: What it is for, in words; may be empty.
     """
 
     folder: Path
@@ -120,6 +133,13 @@ class Model:
     digest: str
     read: ReadOptions
     codes: Mapping[str, LabelConfig] = field(default_factory=dict)
+    is_named: bool = False
+    description: str = ""
+
+    @property
+    def title(self) -> str:
+        """What to call it before others: the name that somebody gave it, else a neutral one that tells models apart."""
+        return self.name if self.is_named else f"model {self.digest.removeprefix('sha256:')[:8]}"
 
     def network(self, fold: int | str) -> nn.Module:
         """The network of a fold with its weights, on the CPU, in evaluation mode and without gradients.
@@ -184,6 +204,8 @@ def save_model(folder: Path | str, info: ModelInfo, weights: Mapping[int | str, 
             "training": _in_order({**(kept.training if kept else {}), **dict.fromkeys(named, _finite(info.training))}),
             "metrics": _in_order({**(kept.metrics if kept else {}), **dict.fromkeys(named, _finite(info.metrics))}),
             "codes": {name: code.model_copy(update={"value": None}) for name, code in info.codes.items()},
+            "named": info.is_named,
+            "description": info.description,
         }
     )
     write_json(folder / "model.json", description.to_json(), fsync=True)
@@ -211,6 +233,8 @@ def load_model(path: Path | str) -> Model:
         digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
         read=ReadOptions.parse(description.read),
         codes=description.codes,
+        is_named=description.named,
+        description=description.description,
     )
 
 

@@ -7,12 +7,13 @@ processes may work on one folder: each takes the cases that no other has.
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from medseg import io
+from medseg.config.schema import LabelOutput
 from medseg.core.errors import InputError, MachineError, MedsegError, UsageError, machine_error
 from medseg.core.events import CaseFailed, CasePredicted, Event, Finished, Noted, Warned
 from medseg.core.given import as_given
@@ -26,6 +27,7 @@ from medseg.predict.arithmetic import Dtype
 from medseg.predict.device import resolve_device
 from medseg.predict.ledger import Ledger
 from medseg.predict.masks import MaskWriter, form_of, mask_writer
+from medseg.predict.naming import Naming, naming
 from medseg.predict.outputs import FORMATS, Record, expected_format, facts_of, input_digest, scan_digest
 from medseg.predict.predictor import Predictor
 from medseg.predict.preview import draw_preview
@@ -54,6 +56,7 @@ class PredictOptions:
         read: How files are read where that is not as in training.
         probabilities: Also write CASE_probabilities.nii.gz: what was said of each class, background first.
         preview: Also draw CASE_preview.png.
+        labels: Label of the model → what it is called and coded in what is written.
         overwrite: Do every case again, and replace whatever lies there, also what medseg did not write.
     """
 
@@ -68,6 +71,7 @@ class PredictOptions:
     read: io.ReadOptions | None = None
     probabilities: bool = False
     preview: bool = False
+    labels: Mapping[str, LabelOutput] = field(default_factory=dict)
     overwrite: bool = False
 
 
@@ -128,6 +132,7 @@ class _Work:
     single: bool = field(init=False)
     predictor: Predictor | None = field(default=None, init=False)
     ledger: Ledger | None = field(default=None, init=False)
+    names: Naming = field(init=False)
     writer: MaskWriter = field(init=False)
     notes: tuple[str, ...] = field(init=False)
 
@@ -139,7 +144,9 @@ class _Work:
         self.model.choose(self.options.folds)
         resolve_device(self.options.device)
         how = self.how(Case("", ()))
-        self.writer, self.notes = mask_writer(self.model, how, self.options.formats, self.options.seg_type)
+        self.names = naming(self.model, self.options.labels)
+        writer = mask_writer(self.model, self.names, how, self.options.formats, self.options.seg_type)
+        self.writer, self.notes = writer
         if self.single:
             if self.cases and not self.options.overwrite:
                 refuse_existing(self.out.parent / name for name in self._names(self.cases[0]))
@@ -187,6 +194,7 @@ class _Work:
             "folds": list(self.model.choose(options.folds)),
             "formats": list(options.formats),
             **({"seg_type": options.seg_type} if "dicom-seg" in options.formats else {}),
+            **({"labels": _written(options.labels)} if options.labels else {}),
             "preview": options.preview,
             "probabilities": options.probabilities,
             "read": self.read.updated(case.read).to_pairs(),
@@ -301,7 +309,7 @@ class _Work:
             result, said = self.predictor.with_probabilities(volume)
         else:
             result = self.predictor(volume)
-        outputs, notes = self._write(case, volume, result.labels, files)
+        outputs, notes = self._write(case, volume, self.names.renamed(result.labels), files)
         if said is not None:
             outputs += (self._write_probabilities(case, said),)
         return Record(
@@ -312,7 +320,7 @@ class _Work:
             self.how(case),
             outputs,
             time.perf_counter() - start,
-            {name: round(ml, 6) for name, ml in result.volumes_ml.items()},
+            {name: round(ml, 6) for name, ml in self.names.by_new_names(result.volumes_ml).items()},
             tuple(as_given(note, self.given) for note in (*result.warnings, *notes, *_told_of(replaced))),
             scan=scan_digest(case, volume),
             files=None if self.single else {name: facts_of(self.out / name) for name in outputs},
@@ -384,6 +392,10 @@ def _event(record: Record, status: str, done: int, total: int) -> CasePredicted:
     return CasePredicted(
         record.case, status, record.outputs, record.seconds, record.volumes_ml, done, total, record.warnings
     )
+
+
+def _written(labels: Mapping[str, LabelOutput]) -> dict[str, Any]:
+    return {name: labels[name].model_dump(mode="json", exclude_unset=True) for name in sorted(labels)}
 
 
 def _told_of(replaced: Record | None) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from medseg.core.volume import LabelMap, Volume
 from medseg.io.codes import MEANINGS, Meaning, meanings
 from medseg.io.itksnap import write_label_description
 from medseg.model import Model
+from medseg.predict.naming import Naming
 from medseg.predict.outputs import FORMATS, write_checked
 
 __all__ = ["MaskWriter", "form_of", "mask_writer"]
@@ -32,7 +33,7 @@ class MaskWriter:
     """Writes label maps of one model.
 
     Attributes:
-        labels: The model's.
+        labels: The model's, by the names that they are written under.
         known: What is known of each label besides its name.
         producer: What DICOM objects say of where they come from.
         seg_type: Of DICOM segmentations.
@@ -94,12 +95,13 @@ def _description_of(path: Path) -> Path:
 
 
 def mask_writer(
-    model: Model, how: Mapping[str, Any], forms: tuple[str, ...], seg_type: io.SegType
+    model: Model, naming: Naming, how: Mapping[str, Any], forms: tuple[str, ...], seg_type: io.SegType
 ) -> tuple[MaskWriter, tuple[str, ...]]:
     """The writer for a model's predictions, and what the user should know.
 
     Args:
         model: The model.
+        naming: What its labels are called and coded.
         how: The options that decide what a result is.
         forms: What is to be written, as far as the user says it.
         seg_type: Of DICOM segmentations.
@@ -107,7 +109,7 @@ def mask_writer(
     Raises:
         UsageError: A label map SEG is asked for, and labels of the model overlap.
     """
-    labels = model.plan.label_names
+    labels = naming.labels
     if seg_type == "labelmap" and "dicom-seg" in forms:
         shared = next((names for value in labels.classes if len(names := labels.combination(value)) > 1), None)
         if shared is not None:
@@ -115,10 +117,11 @@ def mask_writer(
                 f"{' and '.join(sorted(shared)[:2])} overlap, and a label map SEG holds one segment a voxel. "
                 "Leave --seg-type out: binary segments may overlap."
             )
-    known, notes = meanings(labels.names, model.codes)
+    known, notes = meanings(labels.names, naming.codes)
     result = {key: value for key, value in how.items() if key not in _SHAPES_NO_RESULT}
     said = dumps({"model": model.digest, **result}, sort_keys=True)
-    producer = io.Producer(model.name, f"sha256:{sha256(said.encode()).hexdigest()}")
+    digest = f"sha256:{sha256(said.encode()).hexdigest()}"
+    producer = io.Producer(model.title, digest, description=model.description)
     is_dicom = any(form in io.DICOM_FORMS for form in forms)
     return MaskWriter(labels, known, producer, seg_type), notes if is_dicom else ()
 

@@ -18,7 +18,7 @@ import torch
 from medseg.core.errors import MachineError
 from medseg.core.events import EpochEnded, Event, Finished, Noted, Planned, StepEnded, Validated, Warned, record
 from medseg.io.files import write_json
-from medseg.model import ModelInfo, save_model
+from medseg.model import NAMELESS, ModelInfo, save_model
 from medseg.plan.cost import step_gflop
 from medseg.plan.plan import Correction, Plan, Schedule
 from medseg.predict.arithmetic import Arithmetic, candidates
@@ -358,7 +358,9 @@ def _keep_model(run: _Run, metrics: dict[str, Any]) -> None:
     setup = run.setup
     info = ModelInfo(
         plan=run.plan,
-        name=setup.dataset.root.resolve().name,
+        name=setup.config.training.name or NAMELESS,
+        is_named=setup.config.training.name is not None,
+        description=setup.config.training.description or "",
         read=setup.read,
         training={**_facts(run), "cases": len(setup.fold.train), "held_out": len(setup.fold.validation)},
         metrics=metrics,

@@ -1,5 +1,7 @@
 import json
 import os
+import re
+from hashlib import sha256
 
 import pytest
 import torch
@@ -241,3 +243,21 @@ def test_a_disk_that_is_full_at_the_weights_is_the_machines_and_leaves_the_model
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert load_model(folder).folds == ("fold_0",)
     assert not list(folder.glob(".part-*"))
+
+
+def test_a_name_that_nobody_chose_is_not_shown_to_others(folder):
+    model = load_model(folder)
+    content = json.loads((folder / "model.json").read_text())
+    assert model.digest == f"sha256:{sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}"
+    assert model.title == f"model {model.digest[7:15]}"
+
+
+def test_a_model_is_called_and_described_as_was_said(tmp_path):
+    info = ModelInfo(PLAN, "Liver in CT", is_named=True, description="Portal venous phase")
+    model = save_model(tmp_path / "model", info, {0: weights_of(0)})
+    assert (model.title, model.description) == ("Liver in CT", "Portal venous phase")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert card.startswith("# Liver in CT\n\nPortal venous phase\n")
+    nameless = save_model(tmp_path / "nameless", ModelInfo(PLAN), {0: weights_of(0)})
+    assert re.fullmatch("model [0-9a-f]{8}", nameless.title)
+    assert (tmp_path / "nameless" / "README.md").read_text().startswith("# medseg model\n")

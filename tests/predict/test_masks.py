@@ -1,6 +1,7 @@
 """Predictions in every form: DICOM objects beside files, names with all of them, refusals before the network runs."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from medseg import io
+from medseg.config.load import parse_label_outputs
 from medseg.config.schema import LabelConfig
 from medseg.core.errors import UsageError
 from medseg.core.events import CaseFailed, CasePredicted, Warned
@@ -186,3 +188,97 @@ def test_a_dcm_file_must_say_which_object_it_is(series, model, tmp_path, forms):
 def test_labels_called_after_their_values_need_no_description(series, tmp_path):
     model = make_model(tmp_path / "model", labels={"label 3": 3, "label 5": 5})
     assert only(predict_cases([series], model, tmp_path / "out", on_cpu())).outputs == (f"{KNEE}.nii.gz",)
+
+
+WHAT_NAMES_A_MODEL = ("SeriesDescription", "ManufacturerModelName", "ContentDescription", "StructureSetName")
+
+
+def objects_of(series, model, out, **wishes):
+    only(predict_cases([series], model, out, on_cpu(formats=("dicom-seg", "rtstruct"), **wishes)))
+    return [pydicom.dcmread(out / f"{KNEE}_{kind}.dcm") for kind in ("seg", "rtstruct")]
+
+
+def named(dataset):
+    return [str(dataset.get(keyword)) for keyword in WHAT_NAMES_A_MODEL if keyword in dataset]
+
+
+def test_the_name_and_description_that_a_model_was_given_are_in_dicom(series, tmp_path):
+    model = make_model(tmp_path / "model", is_named=True, description="Kidneys in CT without contrast")
+    segmentation, structures = objects_of(series, model, tmp_path / "out")
+    assert named(segmentation) == ["medseg kidneys", "kidneys", "Kidneys in CT without contrast"]
+    assert {segment.SegmentAlgorithmName for segment in segmentation.SegmentSequence} == {"kidneys"}
+    assert named(structures) == ["medseg kidneys", "kidneys", "kidneys"]
+    assert structures.StructureSetDescription == "Kidneys in CT without contrast"
+
+
+def test_a_model_that_nobody_named_has_a_neutral_name_and_never_a_folders(series, tmp_path):
+    path = make_model(tmp_path / "Mueller_Hans" / "model") / "model.json"
+    # As medseg 0.1.0 called it.
+    path.write_text(path.read_text().replace('"kidneys"', '"Mueller_Hans"'))
+    for dataset in objects_of(series, path.parent, tmp_path / "out"):
+        assert all(re.search(r"model [0-9a-f]{8}$", text) for text in named(dataset))
+        assert "Mueller" not in str(dataset)
+
+
+def test_a_label_is_called_and_coded_otherwise_in_all_that_is_written(series, model, tmp_path):
+    wish = ["BLOB={name: Tumour of mine, code: 4147007, meaning: Mass, category: abnormality, color: [1, 2, 3]}"]
+    options = {"labels": parse_label_outputs(wish), "preview": True, "formats": ("nifti", "seg.nrrd", "dicom-seg")}
+    events = list(predict_cases([series], model, tmp_path / "out", on_cpu(**options)))
+    assert not any(isinstance(event, Warned) for event in events)
+    event = only(events)
+    plain = only(predict_cases([series], model, tmp_path / "plain", on_cpu(formats=("nifti",))))
+    assert event.volumes_ml == {
+        "left kidney": plain.volumes_ml["left kidney"], "Tumour of mine": plain.volumes_ml["blob"]
+    }  # fmt: skip
+    assert '"Tumour of mine"' in (tmp_path / "out" / f"{KNEE}.labels.txt").read_text()
+    assert b"Segment1_Name:=Tumour of mine" in (tmp_path / "out" / f"{KNEE}.seg.nrrd").read_bytes()
+    one, other = (io.read_labels(folder / f"{KNEE}.nii.gz") for folder in (tmp_path / "out", tmp_path / "plain"))
+    np.testing.assert_array_equal(one.array, other.array)
+    back = io.read_labels(tmp_path / "out" / f"{KNEE}_seg.dcm", image=series)
+    assert back.labels.names == ("left kidney", "Tumour of mine")
+    assert back.meta.header["codes"]["Tumour of mine"].kind == Code("4147007", "SCT", "Mass")
+    assert "blob" not in (tmp_path / "out" / "predictions.json").read_text().replace('"BLOB"', "")
+
+
+def test_another_name_makes_what_is_there_out_of_date_and_the_same_does_not(series, model, tmp_path):
+    for wish, status in (({}, "predicted"), ({"blob": "Cyst"}, "predicted"), ({"blob": "Cyst"}, "current")):
+        labels = parse_label_outputs([f"{old}={new}" for old, new in wish.items()])
+        assert only(predict_cases([series], model, tmp_path, on_cpu(labels=labels))).status == status
+
+
+def test_what_is_said_of_a_label_goes_before_what_the_model_knows_of_it(series, tmp_path):
+    declared = {"blob": LabelConfig(code="367643001", meaning="Cyst", color=(10, 20, 30))}
+    model = make_model(tmp_path / "model", codes=declared)
+    labels = parse_label_outputs(["blob={color: [7, 8, 9]}"])
+    _, structures = objects_of(series, model, tmp_path / "out", labels=labels)
+    assert structures.ROIContourSequence[1].ROIDisplayColor == [7, 8, 9]
+    assert structures.RTROIObservationsSequence[1].RTROIIdentificationCodeSequence[0].CodeValue == "367643001"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("blub=Cyst", r"no such label. Did you mean 'blob'\? Its labels are left kidney, blob"),
+        ("blob=Left Kidney", "would both be called"),
+        ("blob={value: 3}", "value of a label is that of training"),
+        ("blob={cod: 3}", r"'cod' is no key of a label. Did you mean code\?"),
+        ("blob={code: 3}", "ode and meaning belong together"),
+        ("blob", "write LABEL=NAME"),
+        ("=Cyst", "write LABEL=NAME"),
+        ("blob={", "not valid YAML"),
+        ("blob=[1]", "--label blob="),
+    ],
+)
+def test_a_wrong_wish_for_a_label_is_refused_before_anything_is_written(series, model, tmp_path, text, reason):
+    with pytest.raises(UsageError, match=reason):
+        list(predict_cases([series], model, tmp_path / "out", on_cpu(labels=parse_label_outputs([text]))))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_remedy_for_a_label_without_a_code_works(series, model, tmp_path):
+    found = list(predict_cases([series], model, tmp_path / "a", on_cpu(formats=("rtstruct",))))
+    (warned,) = [event.text for event in found if isinstance(event, Warned)]
+    template = re.search(r"--label '([^']+)'", warned)[1]
+    wish = template.replace("code: …", "code: 4147007").replace("meaning: …", "meaning: Mass")
+    options = on_cpu(formats=("rtstruct",), labels=parse_label_outputs([wish]))
+    assert not any(isinstance(event, Warned) for event in predict_cases([series], model, tmp_path / "b", options))

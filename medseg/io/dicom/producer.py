@@ -21,8 +21,10 @@ class Producer:
         name: The model's name.
         digest: "sha256:…" of the model and of all settings that shape a result: with the series it decides the UIDs.
         moment: When.
+        description: What it is for, in words; may be empty.
     """
 
     name: str = "medseg"
     digest: str = ""
     moment: datetime = field(default_factory=datetime.now)
+    description: str = ""

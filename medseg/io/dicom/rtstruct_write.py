@@ -39,6 +39,9 @@ _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
 """The retired class that the standard still asks for where a structure set names a study."""
 
 _CONTOURS = Tag("ContourSequence")
+_LONGEST_TEXT = 1024
+"""Characters of a short text of DICOM (ST), which a description is."""
+
 _TARGETS = ("gtv", "ctv", "ptv", "itv")
 
 
@@ -74,6 +77,8 @@ def _structure_set(images: Source, producer: Producer, content: bytes) -> Datase
     dataset.PositionReferenceIndicator = text(images.header, "PositionReferenceIndicator")
     dataset.StructureSetLabel = "MEDSEG"
     dataset.StructureSetName = unique_names([producer.name])[producer.name]
+    if producer.description:
+        dataset.StructureSetDescription = unique_names([producer.description], _LONGEST_TEXT).popitem()[1]
     dataset.ApprovalStatus = "UNAPPROVED"
     series = Dataset()
     series.SeriesInstanceUID = images.series

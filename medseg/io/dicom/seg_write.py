@@ -119,7 +119,7 @@ def _segmentation(label_map: LabelMap, labels: Labels, images: Source, producer:
         contributing_equipment=[_equipment(producer)],
     )
     derived.stamp(dataset, images, producer, "SEG", content + seg_type.encode())
-    dataset.ContentDescription = unique_names([f"Segmentation by {producer.name}"]).popitem()[1]
+    dataset.ContentDescription = unique_names([producer.description or f"Segmentation by {producer.name}"]).popitem()[1]
     dataset.ContentCreatorName = ""
     dataset.file_meta = derived.file_meta(dataset, dataset.file_meta.TransferSyntaxUID)
     _put_references_right(dataset, images)
