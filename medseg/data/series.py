@@ -68,7 +68,10 @@ def in_question(series: Sequence[io.SeriesEntry], options: io.ReadOptions) -> tu
     return tuple(
         entry
         for entry in series
-        if (options.series is None or any(word in (entry.uid, entry.number) for word in options.wanted_series))
+        if (
+            options.series is None
+            or any(word in (entry.uid, entry.number, *entry.members) for word in options.wanted_series)
+        )
         and (options.modality is None or entry.modality.upper() in options.modalities)
     )
 

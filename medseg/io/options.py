@@ -18,6 +18,7 @@ __all__ = ["MODALITIES", "ReadOptions", "channels_of_volumes", "modality_code"]
 _GeometryChoice = Literal["auto", "sform", "qform"]
 _ChannelsChoice = Literal["auto", "last", "first"]
 _SpaceChoice = Literal["auto", "lps", "ras"]
+_JoinChoice = Literal["auto", "always", "never"]
 _MissingChoice = Literal["refuse", "fill", "largest-run"]
 _UnevenChoice = Literal["refuse", "resample"]
 _PetChoice = Literal["suv", "raw"]
@@ -31,6 +32,7 @@ _ALLOWED: Mapping[str, tuple[str, ...]] = {
     "geometry": get_args(_GeometryChoice),
     "channels": get_args(_ChannelsChoice),
     "space": get_args(_SpaceChoice),
+    "join": get_args(_JoinChoice),
     "missing": get_args(_MissingChoice),
     "uneven": get_args(_UnevenChoice),
     "pet": get_args(_PetChoice),
@@ -77,6 +79,8 @@ class ReadOptions:
             or several stacks; several with commas (EchoTime=10,ImageType=M) must all hold. Attributes are numbers or
             codes, by the name of the standard or as eight hexadecimal digits; numbers fit within 1e-4, a word fits as
             one of several, and parts of a value are joined by slashes (PixelSpacing=0.5/0.5).
+        join: Whether DICOM images that have a series each are slices of one: "auto" where patient, study, protocol and
+            places agree, "always" where patient, modality and pixels do, "never".
         missing: What to do where slices of a DICOM series are missing: "fill" interpolates them, "largest-run" takes
             the longest unbroken part.
         uneven: "resample" puts unevenly spaced slices of a DICOM series on an even grid.
@@ -102,6 +106,7 @@ class ReadOptions:
     series: str | None = None
     modality: str | None = None
     select: str | None = None
+    join: _JoinChoice = "auto"
     missing: _MissingChoice = "refuse"
     uneven: _UnevenChoice = "refuse"
     pet: _PetChoice = "suv"

@@ -208,7 +208,7 @@ def _matched(
 
 def _series_of(label: io.ObjectEntry, series: Sequence[io.SeriesEntry]) -> list[io.SeriesEntry]:
     """The series that a label was drawn on: by its word, else by its frame of reference and the nearest folder."""
-    named = [entry for entry in series if entry.uid in label.series]
+    named = [entry for entry in series if label.series & {entry.uid, *entry.members}]
     if not named:
         frame = label.frame_of_reference
         named = [e for e in series if frame and e.frame_of_reference == frame and e.patient == label.patient]

@@ -14,6 +14,7 @@ from medseg.io.dicom.entries import Catalogue, SeriesEntry
 from medseg.io.dicom.find import Frame, look, silently, text
 from medseg.io.dicom.frames import split
 from medseg.io.dicom.group import is_scout, stacks_of
+from medseg.io.dicom.joined import joined
 from medseg.io.dicom.objects import is_label, object_entry, patient_of
 from medseg.io.dicom.series import placed
 from medseg.io.options import ReadOptions
@@ -26,9 +27,8 @@ def catalogue(path: Path, options: ReadOptions) -> Catalogue:
     """All DICOM series and labels in a file, a folder at any depth, or a zip archive; there may be none."""
     found = look(path)
     by_series: dict[tuple[str, str], list[Frame]] = defaultdict(list)
-    for image in found.images:
-        uid = text(image.header, "SeriesInstanceUID")
-        by_series[uid or str(image.path.parent), patient_of(image.header)].append(image)
+    for image in joined(found.images, options):
+        by_series[image.series or str(image.path.parent), patient_of(image.header)].append(image)
     series = tuple(_series(images, path, options) for images in by_series.values())
     objects = tuple(object_entry(other) for other in found.objects if is_label(other))
     return Catalogue(series, objects, found.notes)
@@ -43,7 +43,8 @@ def _series(images: Sequence[Frame], path: Path, options: ReadOptions) -> Series
     except InputError as error:
         problem = str(error)
     return SeriesEntry(
-        uid=text(header, "SeriesInstanceUID"),
+        uid=images[0].series,
+        members=frozenset(text(image.header, "SeriesInstanceUID") for image in images if image.joined),
         number=text(header, "SeriesNumber"),
         modality=text(header, "Modality"),
         n_images=len(frames),

@@ -8,7 +8,7 @@ themselves, in DICOM's LPS mm. This is the only place where a patient's name tra
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "Source",
     "about_gaps",
     "as_dicom_number",
+    "by_series",
     "content_digest",
     "file_meta",
     "labels_of",
@@ -272,6 +273,19 @@ def reference(frame: Frame) -> Dataset:
     if frame.index is not None and item.ReferencedSOPClassUID != _SINGLE_FRAME_MR:
         item.ReferencedFrameNumber = frame.index + 1
     return item
+
+
+def by_series(images: Iterable[Frame], references: Iterable[Dataset], keyword: str) -> list[Dataset]:
+    """References to images, an item for each series that the images name: one, but where slices have a series each."""
+    groups: dict[str, list[Dataset]] = {}
+    for image, item in zip(images, references, strict=True):
+        groups.setdefault(text(image.header, "SeriesInstanceUID"), []).append(Dataset(item))
+    series = []
+    for uid, each in groups.items():
+        series.append(Dataset())
+        series[-1].SeriesInstanceUID = uid
+        setattr(series[-1], keyword, each)
+    return series
 
 
 def new_uid(*words: str) -> str:

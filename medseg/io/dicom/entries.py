@@ -26,6 +26,7 @@ class SeriesEntry:
         study: StudyInstanceUID, "" if there is none.
         paths: The files, in the order of their names.
         problem: Why the series cannot be read as one volume, as `io.read` would say it; None if its headers are fine.
+        members: SeriesInstanceUIDs of its images, where each names a series of its own and they were joined; else none.
         is_scout: Whether it serves to plan others (localizers, a survey in several planes) and is no volume.
     """
 
@@ -39,6 +40,7 @@ class SeriesEntry:
     study: str
     paths: tuple[Path, ...]
     problem: str | None
+    members: frozenset[str] = frozenset()
     is_scout: bool = False
 
 

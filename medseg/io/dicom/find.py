@@ -89,6 +89,7 @@ class Frame:
         tile: If the image is a part of the one picture of the file: its first row and first column there, and the rows
             and columns of that picture. The header has the size of the part.
         n_frames: How many images the file holds, where `index` says which this is and there is no tile.
+        joined: UID of the series that this image is a slice of, where its file names a series of its own.
     """
 
     path: Path
@@ -97,6 +98,12 @@ class Frame:
     pixels_at: int | None = None
     tile: tuple[int, int, int, int] | None = None
     n_frames: int = 1
+    joined: str = ""
+
+    @property
+    def series(self) -> str:
+        """UID of the series, "" if there is none."""
+        return self.joined or text(self.header, "SeriesInstanceUID")
 
     @property
     def class_name(self) -> str:

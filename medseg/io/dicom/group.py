@@ -20,7 +20,7 @@ from medseg.io.dicom.select import selected, value_of
 from medseg.io.dicom.words import counted, few, left_aside
 from medseg.io.options import ReadOptions
 
-__all__ = ["Stack", "choose_stack", "is_scout", "of_series", "stacks_of"]
+__all__ = ["Stack", "choose_stack", "is_localizer", "is_scout", "of_series", "stacks_of"]
 
 _SAME_SPACING_MM = 1e-4
 _SAME_DIRECTION = 1e-3
@@ -42,10 +42,13 @@ _SMALL_STACK = 12
 """Surveys have up to so many images in a plane."""
 
 _SAME_TEXT = (
-    *("SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "Rows", "Columns", "SamplesPerPixel"),
+    *("FrameOfReferenceUID", "SOPClassUID", "Rows", "Columns", "SamplesPerPixel"),
     *("PhotometricInterpretation", "StackID", "PatientID"),
 )
 """Not the StudyInstanceUID: a series has one already, and some anonymisers give each file a study of its own."""
+
+_LOST_TOO = frozenset({"FrameOfReferenceUID", "SOPClassUID", "StackID"})
+"""What need not agree where the series' own UIDs do not."""
 
 _SAME_NUMBERS = (
     ("PixelSpacing", 2, _SAME_SPACING_MM),
@@ -56,7 +59,7 @@ _SAME_NUMBERS = (
 _SELECTABLE = ("Rows", "Columns", "StackID", "PixelSpacing", "ImageType", "ImageOrientationPatient")
 """What may tell the stacks of a series apart in `--read select=`, the handiest first."""
 
-_DIFFERING = (*(key for key, *_ in _SAME_NUMBERS), *_SAME_TEXT, "ImageType")
+_DIFFERING = (*(key for key, *_ in _SAME_NUMBERS), "SeriesInstanceUID", *_SAME_TEXT, "ImageType")
 
 _NO_NOTES: tuple[str, ...] = ()
 
@@ -78,7 +81,7 @@ class Stack:
 
     @cached_property
     def series(self) -> str:
-        return text(self.first.header, "SeriesInstanceUID")
+        return self.first.series
 
     @property
     def modality(self) -> str:
@@ -113,7 +116,8 @@ def of_series(files: Sequence[Frame], path: Path, options: ReadOptions) -> list[
     chosen = [f for f in chosen if not options.series or any(word in _names(f) for word in options.wanted_series)]
     if not chosen:
         raise InputError(f"{path} holds no series {options.series}. There are: {_listed(stacks_of(of_modality))}.")
-    return chosen
+    whole = {file.joined for file in chosen} - {""}  # one slice's own UID stands for all that it was joined with
+    return [file for file in of_modality if file in chosen or file.joined in whole]
 
 
 def choose_stack(files: Sequence[Frame], path: Path, options: ReadOptions) -> tuple[Stack, tuple[str, ...]]:
@@ -127,8 +131,8 @@ def choose_stack(files: Sequence[Frame], path: Path, options: ReadOptions) -> tu
         chosen = selected(chosen, options.select)
         n_aside = len(files) - len(chosen)
         notes = (left_aside(n_aside, "image", f" other than {options.select}"),) if n_aside else ()
-    scouts = [file for file in chosen if _is_localizer(file)]
-    stacks = stacks_of(file for file in chosen if not _is_localizer(file))
+    scouts = [file for file in chosen if is_localizer(file)]
+    stacks = stacks_of(file for file in chosen if not is_localizer(file))
     if not stacks:
         raise InputError(f"{path} holds {counted(len(scouts), 'localizer image')} (scouts) and no volume.")
     notes += (left_aside(len(scouts), "localizer image"),) if scouts else ()
@@ -146,7 +150,7 @@ def choose_stack(files: Sequence[Frame], path: Path, options: ReadOptions) -> tu
 
 def is_scout(files: Sequence[Frame]) -> bool:
     """Whether the images of one series are a scout: localizers all, or the planes of a survey."""
-    stacks = stacks_of(file for file in files if not _is_localizer(file))
+    stacks = stacks_of(file for file in files if not is_localizer(file))
     return not stacks or _is_survey(stacks)
 
 
@@ -314,11 +318,12 @@ def _description(stacks: Sequence[Stack]) -> str:
     return f"series {first.number}: {images}{size}, {first.series or 'without a UID'}"
 
 
-def _names(file: Frame) -> tuple[str, str]:
-    return text(file.header, "SeriesInstanceUID"), text(file.header, "SeriesNumber")
+def _names(file: Frame) -> tuple[str, str, str]:
+    return file.series, text(file.header, "SeriesInstanceUID"), text(file.header, "SeriesNumber")
 
 
-def _is_localizer(file: Frame) -> bool:
+def is_localizer(file: Frame) -> bool:
+    """Whether an image says that it is a scout."""
     return "LOCALIZER" in _image_type(file)
 
 
@@ -332,9 +337,9 @@ def _marks(file: Frame) -> _Marks:
     Of ImageType the first two words count: the others are vendors', or tell the volumes of a 4-D series apart. Files
     that do not say which series they are of belong together if they lie together.
     """
-    texts = tuple(text(file.header, key) for key in _SAME_TEXT)
-    folder = "" if text(file.header, "SeriesInstanceUID") else str(file.path.parent)
-    equal = (*texts, folder, *_image_type(file)[:2])
+    texts = tuple("" if file.joined and key in _LOST_TOO else text(file.header, key) for key in _SAME_TEXT)
+    folder = "" if file.series else str(file.path.parent)
+    equal = (file.series, *texts, folder, *_image_type(file)[:2])
     return equal, tuple(numbers(file.header, key, n) for key, n, _ in _SAME_NUMBERS)
 
 

@@ -23,6 +23,7 @@ from medseg.core.geometry import Geometry
 from medseg.io.archive import archive_of, first_bytes, is_archive, members, opened
 from medseg.io.dicom.entries import ObjectEntry
 from medseg.io.dicom.find import DAMAGE, Frame, find_images, look, quietly, text
+from medseg.io.dicom.joined import joined
 from medseg.io.dicom.objects import is_label
 from medseg.io.dicom.series import placed
 from medseg.io.kinds import HEAD_BYTES, begins_as_dicom
@@ -99,6 +100,7 @@ def target_of(label: ObjectEntry, options: ReadOptions, image: Path | Geometry |
 
 def _matched(label: ObjectEntry, images: Sequence[Frame], path: Path, options: ReadOptions) -> Target:
     """The one series among images that the label belongs to, placed."""
+    images = joined(images, options)
     options = replace(options, series=options.series or _series_meant(label, images))
     series = placed(images, path, options)
     instances = {k: text(f.header, "SOPInstanceUID") for k, f in enumerate(series.frames) if f is not None}
@@ -109,7 +111,7 @@ def _matched(label: ObjectEntry, images: Sequence[Frame], path: Path, options: R
     theirs = text(header, "FrameOfReferenceUID")
     notes = series.notes
     if label.frame_of_reference and theirs and label.frame_of_reference != theirs:
-        if not label.instances & set(instances.values()) and text(header, "SeriesInstanceUID") not in label.series:
+        if not label.instances & set(instances.values()) and not _uids_of(series.frames) & label.series:
             raise InputError(
                 f"{label.path} belongs to another frame of reference than {name}, and to none of its images: "
                 "give the images that it was drawn on."
@@ -123,10 +125,10 @@ def _series_meant(label: ObjectEntry, images: Iterable[Frame]) -> str | None:
     """UID of the series that the label means among several; None if there is one only or nothing tells."""
     by_series: dict[str, list[Frame]] = defaultdict(list)
     for image in images:
-        by_series[text(image.header, "SeriesInstanceUID")].append(image)
+        by_series[image.series].append(image)
     if len(by_series) < 2:
         return None
-    by_name = [uid for uid in by_series if uid in label.series]
+    by_name = [uid for uid, own in by_series.items() if _uids_of(own) & label.series]
     by_image = [
         uid for uid, own in by_series.items() if any(text(i.header, "SOPInstanceUID") in label.instances for i in own)
     ]
@@ -136,6 +138,11 @@ def _series_meant(label: ObjectEntry, images: Iterable[Frame]) -> str | None:
         if label.frame_of_reference and text(own[0].header, "FrameOfReferenceUID") == label.frame_of_reference
     ]
     return next((meant[0] for meant in (by_name, by_image, by_space) if len(meant) == 1), None)
+
+
+def _uids_of(images: Iterable[Frame | None]) -> set[str]:
+    """The SeriesInstanceUIDs of images: one, unless slices that have one each were joined."""
+    return {text(image.header, "SeriesInstanceUID") for image in images if image is not None}
 
 
 def _beside(label: ObjectEntry, options: ReadOptions) -> tuple[tuple[Frame, ...], Path] | None:

@@ -80,13 +80,11 @@ def _structure_set(images: Source, producer: Producer, content: bytes) -> Datase
     if producer.description:
         dataset.StructureSetDescription = unique_names([producer.description], _LONGEST_TEXT).popitem()[1]
     dataset.ApprovalStatus = "UNAPPROVED"
-    series = Dataset()
-    series.SeriesInstanceUID = images.series
-    series.ContourImageSequence = [derived.reference(frame) for frame in images.frames]
     study = Dataset()
     study.ReferencedSOPClassUID = _DETACHED_STUDY
     study.ReferencedSOPInstanceUID = dataset.StudyInstanceUID
-    study.RTReferencedSeriesSequence = [series]
+    references = [derived.reference(frame) for frame in images.frames]
+    study.RTReferencedSeriesSequence = derived.by_series(images.frames, references, "ContourImageSequence")
     frame_of_reference = Dataset()
     frame_of_reference.FrameOfReferenceUID = images.frame_of_reference
     frame_of_reference.RTReferencedStudySequence = [study]

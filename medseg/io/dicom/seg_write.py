@@ -241,7 +241,4 @@ def _put_references_right(dataset: Dataset, images: Source) -> None:
         # All frames of an object count here, not the first that was met.
         item.pop("ReferencedFrameNumber", None)
     dataset.SourceImageSequence = references
-    series = Dataset()
-    series.SeriesInstanceUID = images.series
-    series.ReferencedInstanceSequence = [Dataset(item) for item in references]
-    dataset.ReferencedSeriesSequence = [series]
+    dataset.ReferencedSeriesSequence = derived.by_series(instances.values(), references, "ReferencedInstanceSequence")

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medseg.core.errors import InputError
+from medseg.core.errors import InputError, MedsegError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import Meta, Volume
 from medseg.io.dicom.assemble import assemble
 from medseg.io.dicom.find import Frame, find_images, silently, text
 from medseg.io.dicom.frames import split_all
 from medseg.io.dicom.group import Stack, choose_stack, of_series
-from medseg.io.dicom.objects import is_label
+from medseg.io.dicom.joined import about_joined, joined
 from medseg.io.dicom.pixels import check_grey
 from medseg.io.dicom.place import PlacedSeries, place
 from medseg.io.dicom.suv import suvs_of_slices
@@ -68,20 +68,39 @@ def placed_series(path: Path, options: ReadOptions) -> PlacedSeries:
     """
     found = find_images(path)
     series = placed(found.images, path, options, found.damaged)
-    # Labels are read when they are asked for; beside an image they are not left aside.
-    others = replace(found, objects=tuple(each for each in found.objects if not is_label(each)))
-    return replace(series, notes=others.notes + series.notes)
+    return replace(series, notes=found.notes + series.notes)
 
 
 def placed(images: Sequence[Frame], path: Path, options: ReadOptions, damaged: Sequence[Path] = ()) -> PlacedSeries:
     """The slices of the one series among images as `find` gives them; `path` is said in the sentences."""
-    images = of_series(images, path, options)
-    stack, notes = choose_stack(split_all(images), path, options)
+    try:
+        stack, notes = choose_stack(split_all(of_series(joined(images, options), path, options)), path, options)
+    except InputError as error:
+        if not _would_be_one(images, path, options):
+            raise
+        raise InputError(
+            f"{str(error).removesuffix('.')}, or, for slices of one volume, --read join=always."
+        ) from error
     _check_beside(stack, damaged)
     for file in stack.files:
         check_grey(file)
     series = place(stack, options)
-    return replace(series, notes=notes + series.notes)
+    return replace(series, notes=notes + about_joined(stack.files) + series.notes)
+
+
+def _would_be_one(images: Sequence[Frame], path: Path, options: ReadOptions) -> bool:
+    """Whether joining images that have a series each would lead to a volume."""
+    if options.join != "auto":
+        return False
+    images = joined(images, replace(options, join="always"))
+    if not any(image.joined for image in images):
+        return False
+    try:
+        stack, _ = choose_stack(split_all(of_series(images, path, options)), path, options)
+        place(stack, options)
+    except MedsegError:
+        return False
+    return bool(stack.first.joined)
 
 
 def _check_beside(stack: Stack, damaged: Sequence[Path]) -> None:
