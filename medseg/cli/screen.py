@@ -31,6 +31,7 @@ from medseg.core.events import (
     Warned,
     record,
 )
+from medseg.core.words import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -255,7 +256,7 @@ def _line(event: Event) -> str | None:
             return f"{steps} steps of {per_step:.2f} s; the expected end is in {duration(expected)}."
         case Validated(step=step, dice=dice, n_cases=n, final=final):
             which = "At the end" if final else f"At step {step}"
-            return f"{which}: mean Dice {dice:.3f} on {n} validation cases."
+            return f"{which}: mean Dice {dice:.3f} on {counted(n, 'validation case')}."
         case _:
             return None
 

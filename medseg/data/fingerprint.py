@@ -27,19 +27,23 @@ from medseg.core.shear import straightening
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_case
 from medseg.data.checks import constant_channels, count_values
+from medseg.data.contrast import Flattened, flattened
 from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, resolve_labels
 
 __all__ = [
     "FINGERPRINT_SCHEMA",
+    "STRIPPED_SHARE",
     "CaseFacts",
     "CaseGrid",
     "ChannelFacts",
     "ChannelSample",
+    "Conclusion",
     "Fingerprint",
     "LabelFacts",
     "Measured",
     "combine",
     "conclude",
+    "flattened_channels",
     "measure",
     "measure_case",
     "own_grid_notes",
@@ -54,6 +58,9 @@ SAMPLES_A_CASE = 10_000
 LEAST_SAMPLES_A_CASE = 100
 SAMPLES_IN_ALL = 4_000_000
 """Large data sets take fewer of each case: this many of a channel are held at once."""
+
+STRIPPED_SHARE = 0.25
+"""Images of which more voxels are exactly 0 are stripped (of the skull, of the table): statistics leave those out."""
 
 _PERCENTILES = (0.5, 50, 99.5)
 
@@ -112,7 +119,7 @@ class ChannelFacts(_Facts):
 
 
 class LabelFacts(_Facts):
-    """One label or region: in how many cases it occurs, its volume where it does, its share of all voxels."""
+    """One label or region: in how many cases it occurs, its volume where it does, its share of all annotated voxels."""
 
     name: str
     values: tuple[int, ...]
@@ -182,11 +189,27 @@ class CaseFacts:
 
 @dataclass(frozen=True)
 class Measured:
-    """What `measure` returns: the fingerprint of the good cases, the labels (found if undeclared), the bad cases."""
+    """What `measure` returns: the fingerprint of the good cases, the labels (found if undeclared), the bad cases.
+
+    `counts` are the voxels of each value by case, numbered as `labels` are; `flattened` says by channel which cases a
+    z-score would leave without contrast.
+    """
 
     fingerprint: Fingerprint
     labels: Labels
     bad: tuple[BadCase, ...]
+    counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    flattened: Mapping[str, Mapping[str, Flattened]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What follows from the facts of all cases: the fingerprint, the labels, notes, and the counts of `Measured`."""
+
+    fingerprint: Fingerprint
+    labels: Labels
+    notes: tuple[str, ...]
+    counts: Mapping[str, Mapping[int, int]]
 
 
 def measure(
@@ -210,15 +233,14 @@ def measure(
     if not facts:
         reason = f" The first is {bad[0].id}: {bad[0].reason}" if bad else ""
         raise InputError(f"None of the {len(bad)} cases of {dataset.root} can be used.{reason}")
-    fingerprint, labels, notes = conclude(facts, dataset, labels)
+    concluded = conclude(facts, dataset, labels)
     yield from (Noted(note) for note in own_grid_notes(facts, dataset.channels).values())
-    yield from (Warned(note) for note in notes)
-    return Measured(fingerprint, labels, bad)
+    yield from (Warned(note) for note in concluded.notes)
+    flat = flattened_channels(facts, dataset.channels)
+    return Measured(concluded.fingerprint, concluded.labels, bad, concluded.counts, flat)
 
 
-def conclude(
-    facts: Sequence[CaseFacts], dataset: Dataset, labels: Labels | None
-) -> tuple[Fingerprint, Labels, tuple[str, ...]]:
+def conclude(facts: Sequence[CaseFacts], dataset: Dataset, labels: Labels | None) -> Conclusion:
     """The fingerprint of the facts of a data set's cases, its labels (found if undeclared), and what to say of them.
 
     Raises:
@@ -230,8 +252,23 @@ def conclude(
     fingerprint = combine(facts, labels, dataset.channels)
     absent = [label.name for label in fingerprint.labels if not label.n_cases]
     if absent:
-        notes = (*notes, f"{len(absent)} labels are declared but occur in no case: {listed(absent)}.")
-    return fingerprint, labels, notes
+        which = "1 label is" if len(absent) == 1 else f"{len(absent)} labels are"
+        it = "occurs" if len(absent) == 1 else "occur"
+        notes = (*notes, f"{which} declared but {it} in no case: {listed(absent)}.")
+    return Conclusion(fingerprint, labels, notes, {each.grid.case: each.counts for each in facts})
+
+
+def flattened_channels(facts: Sequence[CaseFacts], channels: Sequence[str]) -> dict[str, dict[str, Flattened]]:
+    """By channel, the cases that a z-score leaves without contrast, and what squeezes them."""
+    found: dict[str, dict[str, Flattened]] = {}
+    for each in facts:
+        n_voxels = sum(each.counts.values())
+        for name, channel in zip(channels, each.channels, strict=False):
+            nonzero = channel.zero_share > STRIPPED_SHARE
+            squeezed = flattened(channel.whole, channel.smallest, channel.largest, n_voxels, nonzero)
+            if squeezed is not None:
+                found.setdefault(name, {})[each.grid.case] = squeezed
+    return found
 
 
 def own_grid_notes(facts: Sequence[CaseFacts], channels: Sequence[str]) -> dict[str, str]:
@@ -325,7 +362,7 @@ def combine(facts: Sequence[CaseFacts], labels: Labels, channels: Sequence[str])
             )
             for number, name in enumerate(channels)
         ),
-        labels=tuple(_label_facts(name, values, facts) for name, values in labels.values.items()),
+        labels=tuple(_label_facts(name, values, facts, labels.ignore) for name, values in labels.values.items()),
     )
 
 
@@ -473,10 +510,10 @@ def _looks_like_ct(name: str, samples: Sequence[ChannelSample]) -> tuple[bool, s
     return is_ct, f"{kind} from {low:g} to {high:g} in the median case {'are' if is_ct else 'are not'} those of CT"
 
 
-def _label_facts(name: str, values: tuple[int, ...], facts: Sequence[CaseFacts]) -> LabelFacts:
+def _label_facts(name: str, values: tuple[int, ...], facts: Sequence[CaseFacts], ignore: int | None) -> LabelFacts:
     counts = [sum(each.counts.get(value, 0) for value in values) for each in facts]
     volumes_ml = [count * each.voxel_ml for count, each in zip(counts, facts, strict=True) if count]
-    n_voxels = sum(sum(each.counts.values()) for each in facts)
+    n_voxels = sum(n for each in facts for value, n in each.counts.items() if value != ignore)
     return LabelFacts(
         name=name,
         values=values,
@@ -484,5 +521,5 @@ def _label_facts(name: str, values: tuple[int, ...], facts: Sequence[CaseFacts])
         smallest_ml=min(volumes_ml, default=0.0),
         median_ml=float(np.median(volumes_ml)) if volumes_ml else 0.0,
         largest_ml=max(volumes_ml, default=0.0),
-        frequency=sum(counts) / n_voxels,
+        frequency=sum(counts) / max(1, n_voxels),
     )

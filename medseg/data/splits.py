@@ -76,9 +76,10 @@ def split_by_group(cases: Sequence[Case], folds: int, seed: int) -> Splits:
         members.setdefault(case.group, []).append(case.id)
     everyone = _ordered(case.id for case in cases)
     if len(members) == 1:
+        alone = "There is one case" if len(everyone) == 1 else f"All {len(everyone)} cases belong to one group"
         note = (
-            f"All {len(everyone)} cases belong to one group, so nothing can be held out: training has NO validation, "
-            "and nothing will say how good the model is."
+            f"{alone}, so nothing can be held out: training has NO validation, and nothing will say how good the model "
+            "is."
         )
         return Splits((Fold(everyone, ()),), seed, "seeded", (note,))
     n_folds = min(folds, len(members))

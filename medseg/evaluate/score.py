@@ -136,7 +136,9 @@ class Facts:
         return labels.values[name] if self.labels is None else self.labels.values.get(self.own_name(name), ())
 
     def annotates(self, name: str) -> bool:
-        """Whether the reference can judge a label."""
+        """Whether the reference can judge a label: of a map that is to be ignored as a whole, none."""
+        if self.outcome != "no_reference" and not self.reference_counts:
+            return False
         if self.pair.annotated is not None and name not in self.pair.annotated:
             return False
         return self.annotated is None or folded(name) in self.annotated
@@ -360,7 +362,9 @@ def _compare(
         said, doubts = _probabilities(facts, beyond, declared)
         notes += doubts
         engine = Engine(reference, predicted, beyond, ignore, options.connectivity, said)
-        facts = replace(facts, labels=meant.labels, annotated=meant.annotated)
+        facts = replace(
+            facts, labels=meant.labels, annotated=meant.annotated, reference_counts=counted.reference_counts
+        )
         for name in _to_measure(facts, named, labels, options):
             figures[name] = engine.figures(name, named.values[name], options.tolerance_of(name))
         if engine.n_dropped:

@@ -224,12 +224,13 @@ def _fingerprint(
     if not facts:
         return None, dataset.labels, []
     try:
-        fingerprint, known, notes = conclude(facts, dataset, dataset.labels)
+        concluded = conclude(facts, dataset, dataset.labels)
     except InputError as error:
         text = str(error)
         return None, dataset.labels, [Finding("nothing_labelled", "error", text, "Declare or draw the labels.")]
     remedy = "Look whether that is meant; a dataset.json says what values mean."
-    return fingerprint, known, [Finding("reading", "warning", note, remedy) for note in notes]
+    found = [Finding("reading", "warning", note, remedy) for note in concluded.notes]
+    return concluded.fingerprint, concluded.labels, found
 
 
 def _channels(reports: Sequence[CaseReport]) -> tuple[str, ...]:

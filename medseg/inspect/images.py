@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.data.dataset import listed
-from medseg.data.fingerprint import CaseFacts, own_grid_notes
+from medseg.data.fingerprint import CaseFacts, flattened_channels, own_grid_notes
 from medseg.inspect.context import Context
 from medseg.inspect.findings import Finding, Kind
 from medseg.inspect.outliers import are_few, standing_out
@@ -58,6 +58,7 @@ def findings(context: Context) -> Iterator[Finding]:
             yield from _intensities(seen, place, name)
     yield from _padding(reports, context.channels)
     yield from _own_grids(reports, context.channels)
+    yield from _flattened(context)
 
 
 def _types(reports: Sequence[CaseReport]) -> Iterator[Finding]:
@@ -172,10 +173,18 @@ def _scales(reports: Sequence[CaseReport], name: str, ends: Ends, widths: Ends, 
     far = seen & ((widths > WIDE_SCALES * middle) | (widths < middle / WIDE_SCALES))
     low, high = (int(f(np.where(seen, widths, fill))) for f, fill in ((np.argmin, np.inf), (np.argmax, -np.inf)))
     n_far = int(np.count_nonzero(far))
-    text = (
-        f"{name}: scales of intensity differ {widths[high] / widths[low]:,.0f}-fold: the 99.5th percentile is "
-        f"{number(ends[low, 1])} in {reports[low].case} and {number(ends[high, 1])} in {reports[high].case}"
-    )
+    if ends[high, 1] >= WIDE_SCALES * abs(ends[low, 1]):
+        figures = (
+            f"the 99.5th percentile is {number(ends[low, 1])} in {reports[low].case} and {number(ends[high, 1])} in "
+            f"{reports[high].case}"
+        )
+    else:  # the upper ends are about equal: the lower ones make the difference
+        narrow, wide = (f"from {number(ends[row, 0])} to {number(ends[row, 1])}" for row in (low, high))
+        figures = (
+            f"between the 0.5th and the 99.5th percentile they go {narrow} in {reports[low].case} and {wide} in "
+            f"{reports[high].case}"
+        )
+    text = f"{name}: scales of intensity differ {number(widths[high] / widths[low])}-fold: {figures}"
     text += f"; {n_far} of {len(reports)} cases are more than tenfold off the median." if n_far else "."
     return Finding(
         "intensity_scales",
@@ -212,6 +221,23 @@ def _own_grids(reports: Sequence[CaseReport], channels: Sequence[str]) -> Iterat
             cases = [each.case for each in reports if each.facts and place in each.facts.own_spacings_mm]
             remedy = f"Nothing, if {name} and {channels[0]} were taken in one session or registered."
             yield Finding("own_grid", "note", notes[name], remedy, tuple(cases))
+
+
+def _flattened(context: Context) -> Iterator[Finding]:
+    """Images in which a few values far away leave a z-score no contrast; CT is clipped before."""
+    facts = [report.facts for report in context.measured if report.facts is not None]
+    for name, cases in flattened_channels(facts, context.channels).items():
+        if _is_ct(context, context.channels.index(name)):
+            continue
+        for case, squeezed in cases.items():
+            yield Finding(
+                "flattened",
+                "warning",
+                f"{name}: {squeezed}.",
+                "Correct these values in the file (padding: the darkest real value); against a few wrong voxels "
+                "--set plan.normalisation=percentile helps, too.",
+                (case,),
+            )
 
 
 def _padding(reports: Sequence[CaseReport], channels: Sequence[str]) -> Iterator[Finding]:

@@ -7,21 +7,26 @@ or a single note.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from math import log
+from math import log, prod
 
 import numpy as np
 
+from medseg.core.words import counted
 from medseg.data.dataset import listed
 from medseg.inspect.context import Context
 from medseg.inspect.findings import Finding
 from medseg.inspect.outliers import are_few, standing_out
 from medseg.inspect.report import CaseReport, Gap, Mark
 from medseg.inspect.shapes import ONE_PIECE
+from medseg.pages import percent
 
 __all__ = ["findings"]
 
 RARE = 0.2
 """What at most this share of the cases has is an exception and told case by case; what more have is a custom."""
+
+ROUNDED = "were rounded"
+"""What the reader says of a label map whose values it had to round."""
 
 FEWEST_OTHERS = 4
 """So many other cases make a custom."""
@@ -42,6 +47,9 @@ LEAST_LOG_SD_VOLUME = 0.12
 FEW_PIECES = 3
 """A label that comes in more pieces than this in the median case has islands by nature."""
 
+HALF_A_VOXEL = 0.5
+"""A label of less than this share of a voxel cannot have the larger part of any."""
+
 RARELY_EMPTY = 0.1
 """Below this share, an empty label map is more likely forgotten than true."""
 
@@ -50,25 +58,59 @@ def findings(context: Context) -> Iterator[Finding]:
     """All findings of this kind on a data set."""
     reports = context.labelled
     yield from _empty(reports)
+    yield from _ignored(reports)
     yield from _label_types(reports)
     yield from _value_gaps(context)
     yield from _absent(context)
+    yield from _rare(context)
+    yield from _vanishing(context)
+    yield from _filling(reports)
     yield from _unlabelled_slices(reports)
     yield from _islands(reports)
     yield from _volumes(context)
 
 
 def _empty(reports: Sequence[CaseReport]) -> Iterator[Finding]:
-    empty = [report.case for report in reports if not report.marks]
+    reports = [report for report in reports if report.ignored_share < 1]
+    unlabelled = [report for report in reports if not report.marks]
+    empty = [report.case for report in unlabelled]
     if not empty or len(empty) == len(reports):  # all of them: the fingerprint says so
         return
     is_rare = len(empty) < RARELY_EMPTY * len(reports)
+    partly = " (and voxels to ignore)" if any(report.ignored_share for report in unlabelled) else ""
     yield Finding(
         "empty",
         "warning" if is_rare else "note",
-        f"{len(empty)} of {len(reports)} label maps hold nothing but background: {listed(empty)}.",
+        f"{len(empty)} of {len(reports)} label maps hold nothing but background{partly}: {listed(empty)}.",
         "Nothing, if there is nothing to see in these cases; else they were not labelled: take them out.",
         tuple(empty),
+    )
+
+
+def _ignored(reports: Sequence[CaseReport]) -> Iterator[Finding]:
+    """Voxels that nobody annotated: how many there are, and the cases that are nothing else."""
+    having = [report for report in reports if report.ignored_share]
+    if not having:
+        return
+    whole = [report.case for report in having if report.ignored_share == 1]
+    shares = [report.ignored_share for report in having if report.ignored_share < 1]
+    texts = []
+    if shares:
+        low, high = percent(min(shares)), percent(max(shares))
+        amount = f"{high} of the voxels are" if low == high else f"{low} to {high} of the voxels are"
+        texts.append(f"In {len(shares)} of {len(reports)} label maps {amount} to be ignored.")
+    if whole:
+        are = "is" if len(whole) == 1 else "are"
+        texts.append(f"{len(whole)} of {len(reports)} label maps {are} to be ignored as a whole: {listed(whole)}.")
+    yield Finding(
+        "ignored",
+        "warning" if whole else "note",
+        " ".join(texts),
+        "No harm: such voxels count neither as a label nor as background. A case of nothing else teaches and judges "
+        "nothing: annotate it, or take it out."
+        if whole
+        else "No harm: such voxels count neither as a label nor as background, in training and in figures.",
+        tuple(report.case for report in having),
     )
 
 
@@ -80,11 +122,17 @@ def _label_types(reports: Sequence[CaseReport]) -> Iterator[Finding]:
         yield Finding(
             "label_types",
             "note",
-            f"{len(floats)} of {len(reports)} label maps are stored as floating point numbers ({told} cases); "
-            "all their values are whole.",
+            f"{len(floats)} of {len(reports)} label maps are stored as floating point numbers ({told} cases)"
+            + ("; some were rounded." if _were_rounded(reports, floats) else "; all their values are whole."),
             "No harm to medseg. Tools that resample with interpolation would turn them into nonsense.",
             tuple(floats),
         )
+
+
+def _were_rounded(reports: Sequence[CaseReport], cases: Sequence[str]) -> bool:
+    """Whether reading some of these label maps rounded their values."""
+    own = (finding for report in reports if report.case in cases for finding in report.findings)
+    return any(ROUNDED in finding.text for finding in own)
 
 
 def _value_gaps(context: Context) -> Iterator[Finding]:
@@ -102,8 +150,8 @@ def _value_gaps(context: Context) -> Iterator[Finding]:
 
 
 def _absent(context: Context) -> Iterator[Finding]:
-    """Labels that nearly every case has and this one lacks."""
-    reports = [report for report in context.labelled if report.marks]
+    """Labels that nearly every case has and this one lacks; where voxels are to be ignored, nobody can say so."""
+    reports = [report for report in context.labelled if report.marks and not report.ignored_share]
     names = list(dict.fromkeys(name for report in reports for name in report.marks))
     for name in names:
         without = [report.case for report in reports if name not in report.marks]
@@ -115,6 +163,83 @@ def _absent(context: Context) -> Iterator[Finding]:
                 "Check whether it is absent there, or was not drawn.",
                 tuple(without),
             )
+
+
+def _rare(context: Context) -> Iterator[Finding]:
+    """Labels that one case alone has, or that in some fold no case has that trains."""
+    usable = {report.case for report in context.labelled}
+    for name, having in _cases_by_label(context.labelled).items():
+        if len(usable) < 2 or len(having) == len(usable):
+            continue
+        unlearnt = [
+            number
+            for number, fold in enumerate(context.folds)
+            if having & set(fold.validation) and not having & set(fold.train)
+        ]
+        if len(having) == 1:
+            text = f"{name} is in 1 of {len(usable)} cases only: {listed(having)}."
+        elif unlearnt:
+            text = f"{name} is in {len(having)} of {len(usable)} cases only: {listed(having)}."
+        else:
+            continue
+        if unlearnt:
+            folds = f"fold{'s' if len(unlearnt) > 1 else ''} {listed([str(number) for number in unlearnt])}"
+            text += f" In {folds} of {len(context.folds)} no training case has it: such a model will not find it."
+        remedy = (
+            "Annotate it in more cases, or give folds in which it is on both sides; --fold all trains on every case."
+        )
+        yield Finding("rare_label", "warning", text, remedy, tuple(having))
+
+
+def _cases_by_label(reports: Sequence[CaseReport]) -> dict[str, set[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for report in reports:
+        for name in report.marks:
+            found[name].add(report.case)
+    return found
+
+
+def _vanishing(context: Context) -> Iterator[Finding]:
+    """Labels that are less than half a voxel of the median spacing, which is what training resamples to."""
+    if context.fingerprint is None or not context.fingerprint.placed:
+        return
+    voxel_ml = prod(context.fingerprint.median_spacing_mm) / 1000
+    for name in _by_label(context.labelled):
+        small = [
+            (report.case, report.marks[name])
+            for report in context.labelled
+            if name in report.marks and report.marks[name].volume_ml < HALF_A_VOXEL * voxel_ml
+        ]
+        if small:
+            told = ", ".join(
+                f"{case} ({counted(mark.n_voxels, 'voxel')}, {mark.volume_ml / voxel_ml:.2g} of one)"
+                for case, mark in small[:5]
+            )
+            more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+            spacing = " × ".join(f"{mm:.3g}" for mm in context.fingerprint.median_spacing_mm)
+            yield Finding(
+                "vanishing",
+                "warning",
+                f"{name} is less than half a voxel of the median spacing ({spacing} mm) in {told}{more}: "
+                "resampled to it, nothing of the label is left.",
+                "Train on a finer grid (plan.spacing_mm), or look whether these voxels are meant.",
+                tuple(case for case, _ in small),
+            )
+
+
+def _filling(reports: Sequence[CaseReport]) -> Iterator[Finding]:
+    """A label that is everywhere: a network has nothing to tell it from."""
+    for name in _by_label(reports):
+        having = [report for report in reports if name in report.marks and report.facts is not None]
+        full = [
+            report.case
+            for report in having
+            if report.facts and report.marks[name].n_voxels == sum(report.facts.counts.values())
+        ]
+        if full:
+            text = f"{name} fills the whole image in {len(full)} of {counted(len(reports), 'case')}: {listed(full)}."
+            remedy = "Look whether the label map is meant; there is nothing that the label could be told from."
+            yield Finding("volume", "warning", text, remedy, tuple(full))
 
 
 def _unlabelled_slices(reports: Sequence[CaseReport]) -> Iterator[Finding]:
@@ -236,9 +361,13 @@ def _stray(report: CaseReport, name: str, mark: Mark) -> Finding:
 
 
 def _volumes(context: Context) -> Iterator[Finding]:
-    """Cases in which a label's volume stands out: one by one, or as a group where they are many."""
-    for name in _by_label(context.labelled):
-        having = [report for report in context.labelled if name in report.marks]
+    """Cases in which a label's volume stands out: one by one, or as a group where they are many.
+
+    A map with voxels to ignore holds a part of its labels, whose volume says nothing.
+    """
+    whole = [report for report in context.labelled if not report.ignored_share]
+    for name in _by_label(whole):
+        having = [report for report in whole if name in report.marks]
         volumes = [report.marks[name].volume_ml for report in having]
         odd = standing_out([log(volume) for volume in volumes], LEAST_LOG_SD_VOLUME)
         if not odd:

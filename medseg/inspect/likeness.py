@@ -69,9 +69,9 @@ class Neighbourhood:
         return self.n_neighbours / self.n if self.n else 0.0
 
 
-def likeness_of(image: NDArray[Any]) -> Likeness:
-    """Of an image (c, i, j, k); the thumbnail is of its first channel."""
-    return Likeness(digest_of(image, np.float32), _thumbnail(image[0]))
+def likeness_of(image: NDArray[Any], thumbnail: bool = True) -> Likeness:
+    """Of an image (c, i, j, k); the thumbnail is of its first channel, and there may be reasons to have none."""
+    return Likeness(digest_of(image, np.float32), _thumbnail(image[0]) if thumbnail else None)
 
 
 def digest_of(array: NDArray[Any], dtype: type[np.float32 | np.uint16]) -> str:

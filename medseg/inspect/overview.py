@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medseg.core.words import counted
 from medseg.data.fingerprint import Fingerprint
 from medseg.inspect.findings import Finding, Severity
 from medseg.inspect.report import CaseReport
@@ -47,12 +48,8 @@ class Overview:
     @property
     def verdict(self) -> str:
         """One sentence on it all."""
-        counts = [
-            f"{n} {severity}{'s' if n != 1 else ''}"
-            for severity in ("error", "warning", "note")
-            if (n := self.count(severity))
-        ]
-        cases = f" in {len(self.reports)} cases" if self.reports else ""
+        counts = [counted(n, severity) for severity in ("error", "warning", "note") if (n := self.count(severity))]
+        cases = f" in {counted(len(self.reports), 'case')}" if self.reports else ""
         return f"{', '.join(counts) if counts else 'Nothing'} found{cases}."
 
     @property

@@ -27,7 +27,7 @@ from medseg.data.checks import (
     on_grid_of,
 )
 from medseg.data.dataset import Case, listed
-from medseg.data.fingerprint import measure_case
+from medseg.data.fingerprint import CaseFacts, flattened_channels, measure_case
 from medseg.inspect.findings import Finding, Kind, Severity
 from medseg.inspect.likeness import digest_of, likeness_of
 from medseg.inspect.report import CaseReport, Gap, Mark, Role, Slice
@@ -209,7 +209,7 @@ def _measured(job: Job, image: Volume, label_map: LabelMap | None) -> CaseReport
         facts=facts,
         dtype=str(image.array.dtype),
         placed_by=_placed_by(image.meta),
-        likeness=likeness_of(upright),
+        likeness=likeness_of(upright, thumbnail=not _is_flattened(facts)),
         blank_planes=tuple(_blank_planes(channel) for channel in upright),
     )
     case = Upright(
@@ -221,19 +221,22 @@ def _measured(job: Job, image: Volume, label_map: LabelMap | None) -> CaseReport
         turn=turn,
     )
     if label_map is not None and case.array is not None:
+        ignored = None if ignore is None else turn.apply(label_map.array) == ignore
         stored = str(label_map.meta.header.get("dtype", ""))
         report = replace(
-            _with_shapes(report, case, case.array),
+            _with_shapes(report, case, case.array, ignored),
             label_dtype=stored,
             label_digest=digest_of(turn.apply(label_map.array), np.uint16),
         )
     return replace(report, glance=glance(case))
 
 
-def _with_shapes(report: CaseReport, case: Upright, array: NDArray[Any]) -> CaseReport:
+def _with_shapes(
+    report: CaseReport, case: Upright, array: NDArray[Any], ignored: NDArray[np.bool_] | None
+) -> CaseReport:
     """The report with what the shape of the labels says, and with close-ups of what may be worth one."""
     parts = parts_of(array, case.labels)
-    marks, gaps = marks_of(parts, case.grid), gaps_of(array, case.image, case.grid, parts)
+    marks, gaps = marks_of(parts, case.grid), gaps_of(array, case.image, case.grid, parts, ignored)
     close_ups: dict[str, tuple[Slice, ...]] = {}
     place = _first_island(marks)
     if place is not None:
@@ -244,7 +247,8 @@ def _with_shapes(report: CaseReport, case: Upright, array: NDArray[Any]) -> Case
         report,
         marks={name: _mark_in_file(mark, case) for name, mark in marks.items()},
         gaps=tuple(_gap_in_file(gap, case) for gap in gaps),
-        reach=reach_of(array, case.grid),
+        reach=reach_of(array, case.grid, ignored),
+        ignored_share=0.0 if ignored is None else float(ignored.mean()),
         close_ups=close_ups,
     )
 
@@ -263,6 +267,11 @@ def _labels_for(label_map: LabelMap | None, values: tuple[int, ...], ignore: int
     if label_map is not None and label_map.labels is not None:
         return label_map.labels
     return Labels.from_values(value for value in values[: MOST_VALUES_SHOWN + 1] if value != ignore)
+
+
+def _is_flattened(facts: CaseFacts) -> bool:
+    """Whether a few values of the first channel are so far away that a picture of it shows nothing else."""
+    return bool(flattened_channels([facts], ("first channel",)))
 
 
 def _without(array: NDArray[Any], ignore: int | None) -> NDArray[Any]:

@@ -125,6 +125,7 @@ class CaseReport:
         marks: By label name, what its shape says; a label without a voxel is not in it.
         gaps: Runs of slices that may lack labels.
         reach: Whether labels reach the first or last slice along the slice axis: letter of orientation → yes or no.
+        ignored_share: Share of the label map's voxels that are to be ignored.
         blank_planes: For each channel, how many planes at the border of the grid have one value throughout.
         glance: The slice with most labels (the middle one without labels).
         close_ups: Kind of a finding → the slices that show it.
@@ -144,6 +145,7 @@ class CaseReport:
     marks: Mapping[str, Mark] = field(default_factory=dict)
     gaps: tuple[Gap, ...] = ()
     reach: Mapping[str, bool] = field(default_factory=dict)
+    ignored_share: float = 0.0
     blank_planes: tuple[int, ...] = ()
     glance: Slice | None = None
     close_ups: Mapping[str, tuple[Slice, ...]] = field(default_factory=dict)

@@ -85,17 +85,25 @@ def slice_axis(grid: Geometry) -> int | None:
     return axis if grid.shape[axis] > SHORTEST_END else None
 
 
-def reach_of(array: NDArray[np.integer], grid: Geometry) -> dict[str, bool]:
-    """Whether labels reach the first and the last slice, by the letter of that end; empty without slices or labels."""
+def reach_of(array: NDArray[np.integer], grid: Geometry, ignored: NDArray[np.bool_] | None = None) -> dict[str, bool]:
+    """Whether labels reach the first and the last slice, by the letter of that end; empty without slices or labels.
+
+    An end where voxels are to be ignored says nothing.
+    """
     axis = slice_axis(grid)
     labelled = None if axis is None else _labelled(_areas(array != 0, axis))
     if axis is None or labelled is None or not labelled.any():
         return {}
-    return {_letter(axis, -1): bool(labelled[0]), _letter(axis, 1): bool(labelled[-1])}
+    known = _annotated(ignored, axis, labelled.size)
+    return {_letter(axis, step): bool(labelled[end]) for step, end in ((-1, 0), (1, -1)) if known[end]}
 
 
 def gaps_of(
-    array: NDArray[np.integer], image: NDArray[Any], grid: Geometry, parts: Mapping[str, Part]
+    array: NDArray[np.integer],
+    image: NDArray[Any],
+    grid: Geometry,
+    parts: Mapping[str, Part],
+    ignored: NDArray[np.bool_] | None = None,
 ) -> tuple[Gap, ...]:
     """Runs of slices that may lack labels: of any label between labelled slices and at both ends, then of single ones.
 
@@ -104,16 +112,23 @@ def gaps_of(
         image: Its image, one channel (i, j, k).
         grid: Of both.
         parts: The labels in the map.
+        ignored: Where nobody says what is there: a run with a slice that has such voxels is no gap.
     """
     axis = slice_axis(grid)
     if axis is None or not array.any():
         return ()
+    annotated = _annotated(ignored, axis, array.shape[axis])
     whole = array != 0
     found = [*_between("", whole, image, axis), *_at_ends(whole, image, axis)]
     known = {index for gap in found for index in range(gap.first, gap.last + 1)}
     for name, part in parts.items() if len(parts) > 1 else ():
         found += [gap for gap in _between_part(name, part, image, axis, array.shape[axis]) if gap.first not in known]
-    return tuple(found)
+    return tuple(gap for gap in found if annotated[gap.first : gap.last + 1].all())
+
+
+def _annotated(ignored: NDArray[np.bool_] | None, axis: int, n_slices: int) -> NDArray[np.bool_]:
+    """The slices in which no voxel is to be ignored."""
+    return np.ones(n_slices, np.bool_) if ignored is None else _areas(ignored, axis) == 0
 
 
 def _mark(part: Part, grid: Geometry) -> Mark:

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from medseg.core.words import counted
 from medseg.data.dataset import listed
 from medseg.data.fingerprint import ChannelFacts, Fingerprint, LabelFacts
 from medseg.inspect.report import CaseReport, Role
-from medseg.pages import number
+from medseg.pages import number, percent
 
 __all__ = ["describe"]
 
@@ -35,7 +36,7 @@ def _counts(reports: Sequence[CaseReport]) -> str:
     parts = [f"{counts[role]} {words[role]}" for role in words if counts[role]]
     unusable = sum(report.role == "labelled" and not report.usable for report in reports)
     left = f"; {unusable} of the labelled ones cannot be used" if unusable else ""
-    return f"{len(reports)} cases: {', '.join(parts)}{left}."
+    return f"{counted(len(reports), 'case')}: {', '.join(parts)}{left}."
 
 
 def _grids(reports: Sequence[CaseReport]) -> Iterator[str]:
@@ -59,7 +60,7 @@ def _range(values: Sequence[float], form: str) -> str:
 
 
 def _channels(channels: Sequence[str]) -> str:
-    return f"{len(channels)} channel{'s' if len(channels) != 1 else ''}: {listed(channels)}."
+    return f"{counted(len(channels), 'channel')}: {listed(channels)}."
 
 
 def _channel(facts: ChannelFacts) -> str:
@@ -79,7 +80,8 @@ def _labels(fingerprint: Fingerprint) -> Iterator[str]:
     rest = fingerprint.labels[MOST_LABELS:]
     if rest:
         shares = [label.frequency for label in rest]
-        yield f"{len(rest)} more labels with {_percent(min(shares))} to {_percent(max(shares))} of all voxels each."
+        range_ = f"{percent(min(shares))} to {percent(max(shares))}"
+        yield f"{counted(len(rest), 'more label')} with {range_} of all voxels each."
 
 
 def _label(label: LabelFacts, n_cases: int, placed: bool) -> str:
@@ -90,8 +92,4 @@ def _label(label: LabelFacts, n_cases: int, placed: bool) -> str:
     unit, scale = ("ml", 1.0) if placed else ("voxels", 1000.0)
     volumes = [scale * ml for ml in (label.smallest_ml, label.median_ml, label.largest_ml)]
     amount = f"median {number(volumes[1])} {unit} ({number(volumes[0])}–{number(volumes[2])})"
-    return f"{name[0].upper()}{name[1:]}: {where}, {amount}, {_percent(label.frequency)} of all voxels."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{name[0].upper()}{name[1:]}: {where}, {amount}, {percent(label.frequency)} of all voxels."

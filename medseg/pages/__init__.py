@@ -6,6 +6,6 @@ The room knows no case, no metric and no layout of files: a room above brings a 
 """
 
 from medseg.pages.document import render
-from medseg.pages.numbers import number
+from medseg.pages.numbers import number, percent
 
-__all__ = ["number", "render"]
+__all__ = ["number", "percent", "render"]

@@ -15,7 +15,7 @@ from medseg.config.network import NetworkSpec
 from medseg.config.schema import Config
 from medseg.core.errors import PlanError
 from medseg.core.labels import Labels
-from medseg.data.fingerprint import ChannelFacts, Fingerprint
+from medseg.data.fingerprint import STRIPPED_SHARE, ChannelFacts, Fingerprint
 from medseg.plan.cost import step_gflop
 from medseg.plan.plan import Plan
 from medseg.plan.topology import feature_counts, round_up, topology
@@ -225,7 +225,7 @@ def _normalisation(channel: ChannelFacts, config: Config, reasons: dict[str, str
         return ChannelNormalisation(scheme="ct", low=channel.low, high=channel.high, mean=channel.mean, sd=channel.sd)
     if scheme == "rescale":
         return ChannelNormalisation(scheme="rescale", low=channel.low, high=channel.high)
-    stripped = channel.zero_share > 0.25 and scheme in ("zscore", "percentile")
+    stripped = channel.zero_share > STRIPPED_SHARE and scheme in ("zscore", "percentile")
     if stripped:
         reasons[key] += f"; the {channel.zero_share:.0%} of voxels that are exactly 0 are left out"
     return ChannelNormalisation(scheme=scheme, nonzero=stripped)

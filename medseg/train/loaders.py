@@ -8,6 +8,7 @@ brings both to the plan grid. Everything is picklable, so loaders work with spaw
 import logging
 import os
 import warnings
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -25,17 +26,19 @@ from torch.utils.data import Sampler
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.core.events import CaseRead, Event
+from medseg.core.events import CaseRead, Event, Warned
 from medseg.core.geometry import Geometry
-from medseg.core.labels import Labels
+from medseg.core.labels import IGNORED, Labels
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.data.cases import read_image, read_label_map, together
+from medseg.data.checks import count_values
 from medseg.data.dataset import Case, Dataset
 from medseg.data.stamps import stamp_of
 from medseg.io.options import ReadOptions
 from medseg.plan.plan import Plan
 from medseg.train.batches import Batch, PatchBatches
 from medseg.train.cache import Cache
+from medseg.train.cautions import vanished_caution
 from medseg.transforms.preprocess import preprocess, preprocess_labels
 
 __all__ = ["MedsegReader", "Prepare", "batch_loader", "load_image", "prepare"]
@@ -117,7 +120,8 @@ class Prepare(Transform):
     """A MONAI transform from the paths of a case to its image and classes on the plan grid.
 
     {"case": id, "image": [paths], "label": [paths], "structures": names of masks, "read": options of the case} →
-    {"case", "image": float32 (c, i, j, k), "classes": (i, j, k)}.
+    {"case", "image": float32 (c, i, j, k), "classes": (i, j, k), "counts": name of each class that occurs → its voxels
+    in the file, and whether the plan grid has one}.
     """
 
     def __init__(self, plan: Plan, options: ReadOptions, stacked: bool) -> None:
@@ -141,7 +145,10 @@ class Prepare(Transform):
         label_map = _label_map(self._load(paths["label"], label_reader))
         image, label_map, _ = together(image, label_map, labels, paths["case"], self._plan.channels)
         array, classes = prepared(image, label_map, self._plan)
-        return {"case": paths["case"], "image": array, "classes": classes}
+        found = {value: n for value, n in count_values(label_map.array).items() if value in labels.classes[1:]}
+        left = set(labels.from_classes(np.setdiff1d(classes, [IGNORED])).tolist())
+        counts = {labels.name_of(value): (n, value in left) for value, n in found.items()}
+        return {"case": paths["case"], "image": array, "classes": classes, "counts": counts}
 
 
 def prepared(image: Volume, label_map: LabelMap, plan: Plan) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -157,6 +164,8 @@ def prepare(
 ) -> Generator[Event, None, None]:
     """Fill the cache with the cases that it lacks or that were made of other files; yields `CaseRead` for each.
 
+    Labels that are too small for the plan grid are told at the end.
+
     Raises:
         InputError: A case cannot be read any more.
     """
@@ -168,10 +177,18 @@ def prepare(
     transform = Prepare(plan, options, stacked=any(case.stacked for case in cases))
     items = [_item(case) for case in cases]
     loader = _loader(MonaiDataset(items, transform), workers, sampler=None)
+    vanished: dict[str, dict[str, int]] = {}
+    n_having: Counter[str] = Counter()
     for done, item in enumerate(_unwrapped(loader), start=1):
+        n_having.update(item["counts"].keys())
+        for label, (n, is_left) in item["counts"].items():
+            if not is_left:
+                vanished.setdefault(label, {})[item["case"]] = n
         rng = np.random.default_rng([*item["case"].encode()])
         cache.put(item["case"], item["image"], item["classes"], rng, stamps[item["case"]])
         yield CaseRead(item["case"], done, len(items), "preparing")
+    if vanished:
+        yield Warned(vanished_caution(vanished, n_having, plan))
 
 
 def _item(case: Case) -> dict[str, Any]:

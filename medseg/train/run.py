@@ -50,6 +50,11 @@ QUICK_CASES = 8
 CURVES_EVERY_S = 30.0
 """Curves are drawn anew no more often than this."""
 
+NOTHING_JUDGES = (
+    "No held-out case has an annotated voxel: nothing tells how good this model is. "
+    "Annotate some of them, or choose another --fold."
+)
+
 Stop = Callable[[], bool]
 
 Result = TypeVar("Result")
@@ -149,6 +154,8 @@ class _Run:
     clock: Callable[[], float]
     saved_at: float = 0.0
     drawn_at: float = 0.0
+    nothing_judges: bool = False
+    """Whether the cases of a validation on the way turned out to be ignored as a whole: then there are no more."""
 
     @property
     def announcement(self) -> Planned:
@@ -325,13 +332,16 @@ def _steps(run: _Run, stop: Stop) -> Iterator[Event]:
 def _epoch_ended(run: _Run, event: EpochEnded) -> Generator[Event, None, EpochEnded]:
     """Keep the row; validate a few cases where a share of the race has just ended."""
     validated = sum(1 for row in run.history if row.validation_dice is not None)
-    due = int(run.race.done * run.setup.config.training.validations) > validated
+    due = not run.nothing_judges and int(run.race.done * run.setup.config.training.validations) > validated
     if due and run.quick_cases and run.race.step < run.race.steps:
         begun = run.clock()
         result = yield from validate_some(run.predictor(), run.setup, run.quick_cases)
         run.race.paused_s += run.clock() - begun
-        yield Validated(run.race.step, len(run.quick_cases), result.dice, result.dice_by_label, final=False)
-        event = replace(event, validation_dice=result.dice)
+        if result.dice is None:
+            run.nothing_judges = True
+        else:
+            yield Validated(run.race.step, result.n_cases, result.dice, result.dice_by_label, final=False)
+            event = replace(event, validation_dice=result.dice)
     run.history.append(event)
     if run.clock() - run.drawn_at >= CURVES_EVERY_S:
         run.draw()
@@ -346,10 +356,14 @@ def _end(run: _Run) -> Generator[Event, None, None]:
     if run.setup.fold.validation:
         cases = run.setup.fold.validation
         result = yield from validate_all(run.predictor(), run.setup, cases, run.folder.validation)
-        run.history[-1] = replace(run.history[-1], validation_dice=result.dice)
-        _keep_model(run, {"dice": result.dice, "dice_by_label": dict(result.dice_by_label), "n_cases": len(cases)})
         summary = result.summary
-        yield Validated(run.race.step, len(cases), result.dice, result.dice_by_label, final=True)
+        if result.dice is None:
+            yield Warned(NOTHING_JUDGES)
+        else:
+            run.history[-1] = replace(run.history[-1], validation_dice=result.dice)
+            metrics = {"dice": result.dice, "dice_by_label": dict(result.dice_by_label), "n_cases": result.n_cases}
+            _keep_model(run, metrics)
+            yield Validated(run.race.step, result.n_cases, result.dice, result.dice_by_label, final=True)
     run.draw()
     yield Finished(str(run.folder.root), run.clock(), {**_facts(run), "fold": run.folder.fold, "validation": summary})
 

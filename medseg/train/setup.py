@@ -17,6 +17,7 @@ from medseg.config.schema import Config
 from medseg.core.errors import InputError, MachineError, UsageError
 from medseg.core.events import Event, Noted, Warned
 from medseg.core.labels import Labels
+from medseg.core.words import counted
 from medseg.data.dataset import BadCase, Case, Dataset
 from medseg.data.fingerprint import Fingerprint, measure
 from medseg.data.layouts import open_dataset
@@ -26,6 +27,7 @@ from medseg.io.options import ReadOptions
 from medseg.plan.plan import Plan
 from medseg.plan.rules import DeviceFacts, make_plan
 from medseg.predict.device import resolve_device
+from medseg.train.cautions import NO_JUDGE, flattened_cautions, fold_cautions
 from medseg.train.folder import RunFolder
 from medseg.train.measure import free_memory_gib, layer_gflops
 
@@ -109,7 +111,8 @@ def set_up(data: Path, options: TrainOptions) -> Generator[Event, None, Setup]:
     if not chosen.train:
         raise InputError(f"Fold {options.fold} has no case left to train on. Add cases, or use --fold all.")
     if not chosen.validation:
-        yield Warned("No case is held out for validation: nothing will tell how good this model is.")
+        yield Warned(f"No case is held out for validation: {NO_JUDGE}.")
+    yield from map(Warned, fold_cautions(measured.counts, measured.labels, chosen, options.fold))
     memory_gib = free_memory_gib(device)
     if options.max_memory_bytes is not None:
         memory_gib = min(memory_gib, options.max_memory_bytes / 2**30)
@@ -117,6 +120,7 @@ def set_up(data: Path, options: TrainOptions) -> Generator[Event, None, Setup]:
     sized_for_s = budget_s or DEFAULT_BUDGET_S[device.type]
     plan = make_plan(measured.fingerprint, config, measured.labels, facts, sized_for_s)
     plan = plan.model_copy(update={"budget_s": budget_s})
+    yield from map(Warned, flattened_cautions(measured.flattened, plan))
     return Setup(dataset, measured.labels, splits, chosen, measured.fingerprint, plan, config, read, device)
 
 
@@ -207,10 +211,12 @@ def _amount(budget_s: float | None, config: Config) -> str:
     '1.5 minutes, all included'
     """
     epochs = config.training.epochs
-    minutes = None if budget_s is None else f"{budget_s / 60:g} minutes, all included"
+    minutes = None
+    if budget_s is not None:
+        minutes = f"{budget_s / 60:.3g} minute{'s' if budget_s != 60 else ''}, all included"
     if epochs is None or minutes is None:
-        return minutes or f"{epochs} epochs"
-    return f"{epochs} epochs, at most {minutes}"
+        return minutes or counted(epochs or 0, "epoch")
+    return f"{counted(epochs, 'epoch')}, at most {minutes}"
 
 
 def _bad_cases(bad: tuple[BadCase, ...], total: int, skip: bool) -> Generator[Event, None, None]:

@@ -1,7 +1,8 @@
 """Whole-volume validation: held-out cases through the real reader, the real predictor and the real metric.
 
 On the way a few cases and their Dice suffice. At the end all are predicted and written, and `evaluate` judges the
-folder of masks as `medseg evaluate` would: the same rows, the same means, the same files.
+folder of masks as `medseg evaluate` would: the same rows, the same means, the same files. A case that is to be ignored
+as a whole judges nothing: it is predicted and left out of every mean.
 """
 
 import math
@@ -37,13 +38,16 @@ class Validation:
     """How good a model is on held-out cases.
 
     Attributes:
-        dice: Mean over the labels of the mean over cases; a label that neither side has counts as found (1).
-        dice_by_label: The same for each label.
+        dice: Mean over the labels of the mean over cases; a label that neither side has counts as found (1). None where
+            no case has an annotated voxel.
+        dice_by_label: The same for each label that can be judged.
+        n_cases: Cases that the means are of.
         summary: `summary.json`, where all metrics were computed.
     """
 
-    dice: float
+    dice: float | None
     dice_by_label: Mapping[str, float]
+    n_cases: int
     summary: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -52,10 +56,13 @@ def validate_some(predictor: Predictor, setup: Setup, ids: Sequence[str]) -> Gen
     scores: list[dict[str, float]] = []
     for done, case in enumerate(ids, start=1):
         predicted, reference = _predicted(predictor, setup, case)
-        scores.append(_dice(predicted, reference, setup))
+        score = _dice(predicted, reference, setup)
+        scores += [] if score is None else [score]
         yield CaseRead(case, done, len(ids), "validating")
+    if not scores:
+        return Validation(None, {}, 0)
     by_label = {name: _mean([score[name] for score in scores]) for name in setup.labels.names}
-    return Validation(_mean(list(by_label.values())), by_label)
+    return Validation(_mean(list(by_label.values())), by_label, len(scores))
 
 
 def validate_all(
@@ -77,7 +84,8 @@ def validate_all(
     evaluation.write(folder)
     figures = {name: figures["dice"].everywhere.mean for name, figures in evaluation.summary.figures.items()}
     by_label = {name: mean for name, mean in figures.items() if mean is not None}
-    return Validation(evaluation.headline["dice"], by_label, evaluation.to_json())
+    n_judging = sum(any(each.annotates(name) for name in setup.labels.names) for each in facts)
+    return Validation(evaluation.headline.get("dice"), by_label, n_judging, evaluation.to_json())
 
 
 def seconds_a_case(predictor: Predictor, setup: Setup, case: str) -> float:
@@ -98,8 +106,11 @@ def _predicted(predictor: Predictor, setup: Setup, case: str) -> tuple[LabelMap,
     return predictor(volume).labels, reference
 
 
-def _dice(predicted: LabelMap, reference: LabelMap, setup: Setup) -> dict[str, float]:
-    counts = confusion(predicted.array, reference.array, ignore=setup.labels.ignore)
+def _dice(predicted: LabelMap, reference: LabelMap, setup: Setup) -> dict[str, float] | None:
+    """Dice of each label; None where the reference is to be ignored as a whole."""
+    counts = confusion(reference.array, predicted.array, ignore=setup.labels.ignore)
+    if not counts.reference_counts:
+        return None
     found = {name: counts.overlap(values).dice for name, values in setup.labels.values.items()}
     return {name: 1.0 if math.isnan(dice) else dice for name, dice in found.items()}
 

@@ -197,3 +197,15 @@ def test_two_voxels_in_a_sheared_grid_are_as_far_apart_as_the_affine_says():
     # One step along k is (0, 1, 1) mm: √2.
     assert facts.figures["liver"]["hd_mm"] <= sqrt(2) + 1e-9
     assert facts.figures["liver"]["nsd"] < 1
+
+
+@pytest.mark.parametrize("predicted", [(), ((0, 0, 0),), None], ids=["nothing", "something", "no file"])
+def test_a_reference_that_is_to_be_ignored_as_a_whole_judges_nothing(predicted):
+    """Neither as both empty (a perfect score) nor as a false alarm: nobody looked."""
+    labels = Labels({"liver": (1,)}, ignore=9)
+    reference = LabelMap(np.full(GRID.shape, 9, np.uint8), GRID)
+    prediction = None if predicted is None else label_map(*predicted)
+    facts = measure(Pair("a", prediction, reference), labels, EvaluateOptions())
+    rows = rows_of(facts, labels, EvaluateOptions())
+    assert {row.status for row in rows} == {"not_annotated"}
+    assert {row.counted for row in rows} == {None}

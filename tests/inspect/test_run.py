@@ -441,3 +441,132 @@ def test_a_channel_that_lies_elsewhere_is_an_error_of_its_case_alone(tmp_path):
     (found,) = [finding for finding in medseg.inspect(root).findings if finding.kind == "other_grid"]
     assert found.case == "case_01"
     assert found.text.startswith("T1 and T2 overlap by 0 % of the smaller one's field of view")
+
+
+def ignoring(data, changes):
+    """The set with 9 declared to be ignored, and label maps changed: number → what becomes of its array."""
+    declare(data, {**LABELS, "ignore": 9})
+    for number, change in changes.items():
+        array = labels_of(number)
+        write_case(data, number, image_of(array, number), change(array))
+    return medseg.inspect(data)
+
+
+def test_maps_that_are_ignored_as_a_whole_are_no_empty_maps(data):
+    everything = {number: lambda array: np.full_like(array, 9) for number in (2, 5)}
+    inspection = ignoring(data, everything)
+    assert kinds(inspection) == {"ignored", "value_gaps"} - {"value_gaps"}
+    finding = the(inspection, "ignored")
+    assert finding.severity == "warning"
+    assert "2 of 10 label maps are to be ignored as a whole: case_02, case_05." in finding.text
+
+
+def test_slices_that_are_to_be_ignored_are_not_slices_without_labels(data):
+    """The custom of sparse annotation: some slices drawn, all others ignored, none of them background."""
+
+    def sparse(array):
+        kept = np.full_like(array, 9)
+        kept[..., ::4] = array[..., ::4]
+        return kept
+
+    inspection = ignoring(data, dict.fromkeys(range(10), sparse))
+    assert kinds(inspection) == {"ignored"}
+    finding = the(inspection, "ignored")
+    assert (finding.severity, finding.text) == (
+        "note",
+        "In 10 of 10 label maps 75 % of the voxels are to be ignored.",
+    )
+    cord = next(label for label in inspection.fingerprint.labels if label.name == "cord")
+    assert cord.frequency == pytest.approx(np.mean(labels_of(0)[..., ::4] == 3), rel=0.01)
+
+
+def test_a_label_that_may_lie_in_the_ignored_part_is_not_said_to_be_missing(data):
+    def without_left(array):
+        return np.where((array == 1) | (np.arange(array.shape[0]) < 12)[:, None, None], 9, array).astype(np.uint8)
+
+    assert kinds(ignoring(data, {VICTIM: without_left})) == {"ignored"}
+
+
+def test_a_label_of_one_case_is_told_with_the_folds_that_cannot_learn_it(data):
+    declare(data, {**LABELS, "rare": 4})
+    array = labels_of(VICTIM)
+    array[1:3, 1:3, 1:3] = 4
+    write_case(data, VICTIM, image_of(array, VICTIM), array)
+    finding = the(medseg.inspect(data), "rare_label")
+    assert finding.cases == (NAME,)
+    assert finding.text.startswith(f"rare is in 1 of 10 cases only: {NAME}. In fold ")
+    assert "such a model will not find it" in finding.text
+
+
+def test_a_label_of_two_cases_in_one_fold_is_told_and_in_two_folds_is_not(data):
+    declare(data, {**LABELS, "rare": 4})
+    for number in (1, 2):
+        array = labels_of(number)
+        array[1:3, 1:3, 1:3] = 4
+        write_case(data, number, image_of(array, number), array)
+    names = [case_name(number) for number in range(10)]
+
+    def split(*validation):
+        folds = [{"train": [n for n in names if n not in held], "val": list(held)} for held in validation]
+        (data / "splits_final.json").write_text(json.dumps(folds))
+        return medseg.inspect(data)
+
+    together = the(split(names[:3], names[3:]), "rare_label")
+    assert "rare is in 2 of 10 cases only: case_01, case_02. In fold 0 of 2 no training case has it" in together.text
+    assert "rare_label" not in kinds(split(names[:2], names[2:]))
+
+
+def test_a_label_of_less_than_half_a_voxel_of_the_usual_grid_is_told_with_its_size(data):
+    """A finely sampled case whose label is one voxel of it: on the median grid nothing is left."""
+    fine = Geometry.from_spacing(GRID.shape, (0.5, 0.5, 1.0), (-20, -15, 4))
+    array = labels_of(VICTIM)
+    array[array == 1] = 0
+    array[7, 12, 10] = 1
+    write_case(data, VICTIM, image_of(array, VICTIM), array, grid=fine)
+    finding = the(medseg.inspect(data), "vanishing")
+    assert finding.cases == (NAME,)
+    assert (
+        f"kidney left is less than half a voxel of the median spacing (1.5 × 1.5 × 3 mm) in {NAME} (1 voxel, 0.037"
+        in (finding.text)
+    )
+
+
+@pytest.mark.parametrize(("value", "where"), [(1e30, (3, 3, 3)), (-3.4e38, (slice(0, 8),))], ids=["voxel", "padding"])
+def test_values_that_hide_all_others_are_told_in_each_case_and_nothing_looks_alike(data, value, where):
+    for number in range(10):
+        array = labels_of(number)
+        image = image_of(array, number).astype(np.float32)
+        image[where] = value
+        write_case(data, number, image, array)
+    inspection = medseg.inspect(data)
+    assert kinds(inspection) == {"flattened"}
+    assert {case for finding in inspection.findings for case in finding.cases} == {case_name(n) for n in range(10)}
+    assert all(max(map(len, finding.text.split())) < 15 for finding in inspection.findings)
+
+
+def test_a_label_that_fills_the_image_is_told_and_its_share_is_in_plain_digits(data):
+    declare(data, {"background": 0, "all": 1})
+    for number in range(10):
+        array = np.ones_like(labels_of(number))
+        write_case(data, number, image_of(labels_of(number), number), array)
+    inspection = medseg.inspect(data)
+    assert "all fills the whole image in 10 of 10 cases" in the(inspection, "volume").text
+    assert any("100 % of all voxels" in word for word in inspection.words)
+
+
+def test_scales_that_differ_at_their_lower_ends_are_told_by_both_ends(data):
+    for number in range(10):
+        array = labels_of(number)
+        image = image_of(array, number).astype(np.float32)
+        image[:4] = -32767 if number == VICTIM else image[:4]
+        write_case(data, number, image, array)
+    text = the(medseg.inspect(data), "intensity_scales").text
+    assert "between the 0.5th and the 99.5th percentile they go from" in text
+    assert "and from -32,770 to" in text
+    assert NAME in text
+
+
+def test_one_case_is_a_case(tmp_path):
+    inspection = medseg.inspect(make_set(tmp_path / "data", n=1))
+    assert "1 case: 1 with a label map." in inspection.words
+    assert inspection.verdict.endswith("in 1 case.")
