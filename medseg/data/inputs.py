@@ -23,6 +23,7 @@ from medseg.data.layouts.ambiguity import refuse
 from medseg.data.layouts.table import is_table, open_table
 from medseg.data.leftovers import left_aside
 from medseg.data.loose_files import LooseCases, in_order, loose_cases
+from medseg.data.modality import left_out, modality_of, other_modalities, unlike
 from medseg.data.scans import Scans, is_image_folder
 from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
 from medseg.io.foreign import why_unread
@@ -53,6 +54,8 @@ class Inputs:
     remarks: list[str] = field(default_factory=list)
     n_by_order: int = field(default=0)
     """How many cases have channels whose order counts, for want of names."""
+    n_other_modality: Counter[str] = field(default_factory=Counter)
+    """How many series were left out for their modality, by modality."""
 
     def add(self, cases: Iterable[Case], *, by_order: bool) -> None:
         before = len(self.cases)
@@ -111,6 +114,8 @@ def find_inputs(
     if model is not None:
         found.cases = [replace(case, stacked=model.n > 1 and len(case.images) == 1) for case in found.cases]
         found.remarks += _order_remark(found.n_by_order, model)
+        if found.n_other_modality:
+            found.remarks.append(left_out(found.n_other_modality, model.names[0]))
     return found
 
 
@@ -185,7 +190,7 @@ def _add_series(
     together = any(path.is_dir() for path in series) and _add_channels(folder, model, options, found)
     for path in series:
         if not (together and path.is_dir()):
-            _add_dicom(path, model, options, found)
+            _add_dicom(path, model, options, found, series)
 
 
 def _say_masks(masks: Sequence[Path], found: Inputs) -> None:
@@ -236,9 +241,12 @@ def _is_zip(path: Path) -> bool:
     return path.suffix.lower() == ".zip"
 
 
-def _add_dicom(path: Path, model: ModelChannels | None, options: io.ReadOptions, found: Inputs) -> None:
-    """The series in a folder or an archive.
+def _add_dicom(
+    path: Path, model: ModelChannels | None, options: io.ReadOptions, found: Inputs, tree: Sequence[Path] = ()
+) -> None:
+    """The series in a folder or an archive; `tree` are all places of series of the tree that it is part of.
 
+    Series of another modality than the model's are left out where their patient has one of it, and fail elsewhere.
     Of several, those that cannot be read are left out with a note where they are a few images (scouts, reports); else
     they stay, and fail with the reason.
     """
@@ -247,20 +255,54 @@ def _add_dicom(path: Path, model: ModelChannels | None, options: io.ReadOptions,
     except InputError:  # an archive that is damaged or a bomb: a case that fails, and says so when it is read
         found.cases.append(Case(safe_id(place_name(path)), (path,)))
         return
-    chosen = in_question(every, options)
+    asked_for = in_question(every, options)
+    chosen = _of_modality(path, asked_for, every, model, options, found, tree)
+    if asked_for and not chosen:
+        return
     aside = [s for s in chosen if s.problem is not None and (s.is_scout or s.n_images < _FEWEST_OF_A_VOLUME)]
     kept = [entry for entry in chosen if entry not in aside]
-    if len(chosen) == 1 or not kept:
-        name = series_cases(chosen, every, path)[0].id if len(chosen) == 1 else safe_id(place_name(path))
-        found.cases.append(Case(name, (path,)))
+    if not kept and len(chosen) != 1:
+        found.cases.append(Case(safe_id(place_name(path)), (path,)))
         return
     if _add_channels(path, model, options, found):
         return
-    series = series_cases(kept, every, path)
+    series = series_cases(kept or chosen, every, path)
     found.cases += [Case(each.id, (each.image,), group=each.group, read=each.read) for each in series]
-    if aside:
+    if aside and kept:
         n_images = sum(entry.n_images for entry in aside)
         found.notes.append(f"{path}: {len(aside)} series of {n_images} images in all are no volumes and were left out.")
+
+
+def _of_modality(
+    path: Path,
+    chosen: Sequence[io.SeriesEntry],
+    every: Sequence[io.SeriesEntry],
+    model: ModelChannels | None,
+    options: io.ReadOptions,
+    found: Inputs,
+    tree: Sequence[Path],
+) -> tuple[io.SeriesEntry, ...]:
+    """The series of the model's modality among those that were chosen; what becomes of the others is put down."""
+    wanted = modality_of(model, options)
+    if wanted is None:
+        return tuple(chosen)
+    around = [entry for place in tree if place != path for entry in _entries(place, options)]
+    beside, alone = other_modalities([*chosen, *around], wanted)
+    mine = {entry.paths for entry in chosen}
+    found.n_other_modality.update(entry.modality for entry in beside if entry.paths in mine)
+    lonely = [entry for entry in alone if entry.paths in mine]
+    for each in series_cases(lonely, every, path):
+        reason = unlike(each.id, each.entry.modality, wanted)
+        found.problems.append(BadCase(each.id, reason, (each.image,)))
+    others = {entry.paths for entry in (*beside, *lonely)}
+    return tuple(entry for entry in chosen if entry.paths not in others)
+
+
+def _entries(path: Path, options: io.ReadOptions) -> tuple[io.SeriesEntry, ...]:
+    try:
+        return catalogued(path, options).series
+    except InputError:
+        return ()
 
 
 def _add_channels(path: Path, model: ModelChannels | None, options: io.ReadOptions, found: Inputs) -> bool:
