@@ -7,6 +7,7 @@ processes may work on one folder: each takes the cases that no other has.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,6 +118,7 @@ def predict_cases(
             yield work.refuse(problem, done, len(cases) + len(found.problems))
     finally:
         work.close()
+    yield from map(Noted, work.remarks())
     yield Finished(str(out), time.perf_counter() - start, counts)
 
 
@@ -131,6 +133,8 @@ class _Work:
     given: tuple[Path, ...]
     single: bool = field(init=False)
     predictor: Predictor | None = field(default=None, init=False)
+    n_on_own_grid: Counter[int] = field(default_factory=Counter, init=False)
+    """By channel, in how many cases it was brought from a grid of its own to that of the first channel."""
     ledger: Ledger | None = field(default=None, init=False)
     names: Naming = field(init=False)
     writer: MaskWriter = field(init=False)
@@ -297,6 +301,7 @@ class _Work:
 
     def _predict(self, case: Case, found: str, start: float) -> Record:
         volume = read_image(case, self.read, self.model.plan.channels)
+        self.n_on_own_grid.update(volume.meta.own_grids.keys())
         self._refuse_to_replace(case, found, volume)
         replaced = None if self.ledger is None else self.ledger.holds_another(case.id, found)
         files = self._files(case)
@@ -325,6 +330,16 @@ class _Work:
             scan=scan_digest(case, volume),
             files=None if self.single else {name: facts_of(self.out / name) for name in outputs},
         )
+
+    def remarks(self) -> Iterator[str]:
+        """What is true of several cases and needs no action."""
+        channels = self.model.plan.channels
+        for number, n in sorted(self.n_on_own_grid.items())[: len(channels) - 1]:
+            cases = "1 case" if n == 1 else f"{n} cases"
+            yield (
+                f"{channels[number]} has a grid of its own in {cases} and was brought to that of {channels[0]} by "
+                "linear interpolation, as training does."
+            )
 
     def _load(self) -> Predictor:
         options = self.options
