@@ -10,10 +10,11 @@ from pathlib import Path
 
 from medseg import io
 from medseg.config.schema import DataConfig
-from medseg.core.errors import AmbiguousError, InputError, MedsegError
+from medseg.core.errors import AmbiguousError, InputError
 from medseg.core.events import CaseRead, Event
 from medseg.core.given import as_given
 from medseg.core.labels import Labels
+from medseg.core.memory import allowed_bytes
 from medseg.core.workers import side_by_side
 from medseg.data.dataset import Case, Dataset, natural_key
 from medseg.data.fingerprint import Fingerprint, conclude, samples_a_case
@@ -25,7 +26,7 @@ from medseg.inspect import images, labels, sides, twins
 from medseg.inspect.context import Context
 from medseg.inspect.findings import Finding, gathered, ordered
 from medseg.inspect.inspection import Inspection
-from medseg.inspect.reading import Job, inspect_case, lost_case
+from medseg.inspect.reading import Job, bytes_to_look_at, inspect_case, lost_case
 from medseg.inspect.report import CaseReport, Role
 from medseg.io.foreign import why_unread
 from medseg.io.listing import listing
@@ -34,9 +35,6 @@ __all__ = ["InspectOptions", "inspect", "run"]
 
 WORTH_A_PROCESS = 8
 """A process takes a second or two to start: fewer cases than this are looked at sooner without it."""
-
-_BYTES_A_VOXEL = 24
-"""Reckoned for a case: image and label map, a copy in float32, the numbers of its pieces."""
 
 _BYTES_A_PROCESS = 300 * 2**20
 
@@ -51,7 +49,7 @@ class InspectOptions:
     Attributes:
         data: Layout, groups, folds and how files are read, as training takes them.
         jobs: How many processes at once.
-        max_memory_bytes: What they may take together; None leaves it to the machine.
+        max_memory_bytes: What they may take together; what is free by default.
         seed: Which voxels are sampled, and which folds training would draw.
     """
 
@@ -142,7 +140,16 @@ def _jobs(dataset: Dataset, options: InspectOptions) -> Iterator[Job]:
     read = io.ReadOptions.parse(options.data.read)
     n_samples = samples_a_case(len(dataset.cases) + len(dataset.unlabelled))
     for case in (*dataset.cases, *dataset.unlabelled):
-        yield Job(case, _role(case), dataset.labels, dataset.channels, read, n_samples, options.seed)
+        yield Job(
+            case,
+            _role(case),
+            dataset.labels,
+            dataset.channels,
+            read,
+            n_samples,
+            options.seed,
+            options.max_memory_bytes,
+        )
 
 
 def _role(case: Case) -> Role:
@@ -153,20 +160,11 @@ def _role(case: Case) -> Role:
 
 def _processes(jobs: Sequence[Job], options: InspectOptions) -> int:
     n = min(options.jobs, len(jobs) // WORTH_A_PROCESS)
-    if n < 2 or options.max_memory_bytes is None:
+    limit = allowed_bytes(options.max_memory_bytes) if n > 1 else None
+    if limit is None:
         return max(1, n)
-    largest = max(_voxels(job) for job in jobs) * _BYTES_A_VOXEL
-    return max(1, min(n, options.max_memory_bytes // (largest + _BYTES_A_PROCESS)))
-
-
-def _voxels(job: Job) -> int:
-    try:
-        grid, n_channels = io.read_geometry(
-            job.case.images[0], replace(job.options.updated(job.case.read).of_channel(0), channels="last")
-        )
-    except MedsegError:  # it will be a finding
-        return 0
-    return grid.shape[0] * grid.shape[1] * grid.shape[2] * max(n_channels, len(job.case.images))
+    largest = max(bytes_to_look_at(job) for job in jobs)
+    return max(1, min(n, limit // (largest + _BYTES_A_PROCESS)))
 
 
 def _concluded(dataset: Dataset, reports: tuple[CaseReport, ...], options: InspectOptions, root: Path) -> Inspection:

@@ -7,15 +7,17 @@ knows how a case is read; here is only what else is asked of its voxels while th
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg import io
-from medseg.core.errors import InputError, MedsegError, is_shortage
+from medseg.core.errors import InputError, MachineError, MedsegError, is_shortage
 from medseg.core.geometry import Voxels
 from medseg.core.labels import Labels
+from medseg.core.memory import allowed_bytes, in_words
 from medseg.core.views import plane_of
 from medseg.core.volume import LabelMap, Meta, Volume
 from medseg.data.cases import read_image, read_label_map, with_meaning
@@ -37,6 +39,12 @@ from medseg.io.values import NOT_FINITE, NotALabelMapError
 
 __all__ = ["Job", "inspect_case", "lost_case"]
 
+BYTES_A_VOXEL = 24
+"""Reckoned for a case: image and label map, a copy in float32, the numbers of its pieces."""
+
+_LEAST_FILE_BYTES = 2**16
+"""A smaller file holds no volume that matters: nothing but zeros is packed a thousandfold."""
+
 MOST_VALUES_SHOWN = 64
 """A map that declares nothing and has more values than this is looked at as a whole: it may be an image by mistake."""
 
@@ -53,6 +61,7 @@ class Job:
         options: How files are read.
         n_samples: Voxels to sample for the fingerprint.
         seed: Which voxels.
+        max_memory_bytes: What may be taken; what is free by default.
     """
 
     case: Case
@@ -62,6 +71,7 @@ class Job:
     options: io.ReadOptions
     n_samples: int
     seed: int
+    max_memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
         # Read-only views of mappings, as cases have them, cannot go to another process.
@@ -94,6 +104,7 @@ def lost_case(job: Job, reason: str) -> CaseReport:
 
 
 _COPY_AGAIN = "Copy or export the file again, or take the case out of the data set."
+_CROP = "Crop the case, or look at it where there is more memory."
 _GIVE_OPTION = "Give the option that fits, for all cases or in the column read of a table; or take the case out."
 _CHANNELS = "Check that the files are of one case; register channels that were taken on different days."
 _PLACE = "Check that image and label map come from one series, or resample the label map to the image."
@@ -103,7 +114,43 @@ _REDRAW = "Export the labels as whole numbers without interpolation."
 
 def _remedy(error: MedsegError) -> str:
     """What to do about a file that cannot be read: its own option goes before a copy of it."""
+    if isinstance(error, MachineError):
+        return _CROP
     return _GIVE_OPTION if "--read " in str(error) else _COPY_AGAIN
+
+
+def bytes_to_look_at(job: Job) -> int:
+    """What looking at a case takes, by the header of its first image; by the size of its files where that is a folder.
+
+    To read the headers of a DICOM series takes as long as to look at it.
+    """
+    path, n_images = job.case.images[0], len(job.case.images)
+    try:
+        if path.is_dir():
+            return sum(file.stat().st_size for file in path.iterdir()) // 2 * n_images * BYTES_A_VOXEL
+        options = replace(job.options.updated(job.case.read).of_channel(0), channels="last")
+        grid, n_channels = io.read_geometry(path, options)
+    except (MedsegError, OSError):  # it will be a finding
+        return 0
+    return prod(grid.shape) * max(n_channels, n_images) * BYTES_A_VOXEL
+
+
+def _refuse_too_large(job: Job) -> None:
+    """Refuse a case that would not fit, by its header.
+
+    Raises:
+        MachineError: With both amounts.
+    """
+    path = job.case.images[0]
+    if not path.is_file() or path.stat().st_size < _LEAST_FILE_BYTES:
+        return
+    needed, limit = bytes_to_look_at(job), allowed_bytes(job.max_memory_bytes)
+    if limit is not None and needed > limit:
+        whose = "allowed (--max-memory)" if limit == job.max_memory_bytes else "free"
+        raise MachineError(
+            f"Looking at the case takes about {in_words(needed)} of memory, by the header of {path.name}, but only "
+            f"{in_words(limit)} are {whose}."
+        )
 
 
 def _failed(job: Job, kind: Kind, text: str, remedy: str) -> CaseReport:
@@ -118,6 +165,7 @@ def _finding(job: Job, kind: Kind, severity: Severity, text: str, remedy: str) -
 
 
 def _inspected(job: Job) -> CaseReport:
+    _refuse_too_large(job)
     try:
         image = read_image(job.case, job.options, job.channels)
     except OtherGridError as error:

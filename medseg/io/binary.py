@@ -6,9 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.core.errors import InputError
+from medseg.core.memory import free_bytes, in_words
 from medseg.io.streams import ByteStream
 
-__all__ = ["empty_bytes", "voxels_behind"]
+__all__ = ["empty_bytes", "refuse_more_than_free", "voxels_behind"]
+
+_ASKED_FROM = 2**26
+"""So many bytes are always there; asking the system takes longer than reading a small file."""
 
 
 def voxels_behind(stream: ByteStream, start: int, n_bytes: int, path: Path) -> tuple[NDArray[np.uint8], int]:
@@ -33,12 +37,25 @@ def empty_bytes(n_bytes: int, path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: This machine has not so much.
     """
+    refuse_more_than_free(n_bytes, path)
     try:
         return np.empty(n_bytes, np.uint8)
     except (MemoryError, ValueError) as error:
+        raise InputError(f"{path} promises {in_words(n_bytes)} of voxels, more than this machine can hold.") from error
+
+
+def refuse_more_than_free(n_bytes: int, path: Path) -> None:
+    """Refuse voxels that would not fit, by what a header says: Linux grants any request and kills who fills it.
+
+    Raises:
+        InputError: Less memory is free.
+    """
+    free = free_bytes() if n_bytes >= _ASKED_FROM else None
+    if free is not None and n_bytes > free:
         raise InputError(
-            f"{path} promises {n_bytes / 2**30:.1f} GiB of voxels, more than this machine can hold."
-        ) from error
+            f"{path} promises {in_words(n_bytes)} of voxels, more than this machine can hold: {in_words(free)} are "
+            "free. Where the file itself is small, its header is wrong."
+        )
 
 
 def _cut_off(path: Path, stream: ByteStream, expected: int) -> str:

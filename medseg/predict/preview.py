@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medseg.core.views import LABEL_COLOURS, PLANES, edges_of, hung
 from medseg.core.volume import LabelMap, Volume
+from medseg.data.checks import count_values
 from medseg.io.files import replacing
 
 __all__ = ["draw_preview"]
@@ -50,7 +51,7 @@ def draw_preview(path: Path, volume: Volume, labels: LabelMap, title: str) -> No
     figure = Figure(figsize=(4.2 * len(views) + 2.2, 4.6), dpi=110, layout="constrained", facecolor="#16181c")
     FigureCanvasAgg(figure)
     low, high = np.percentile(np.concatenate([view.image.ravel() for view in views]), _SHOWN_PERCENTILES)
-    values = [int(value) for value in np.unique(labels.array) if value]
+    values = [value for value in count_values(labels.array) if value]
     colours = {value: LABEL_COLOURS[n % len(LABEL_COLOURS)] for n, value in enumerate(_all_values(labels, values))}
     for axes, view in zip(figure.subplots(1, len(views), squeeze=False)[0], views, strict=True):
         _draw_view(axes, view, (float(low), float(max(high, low + 1e-6))), {v: colours[v] for v in values})

@@ -570,3 +570,18 @@ def test_one_case_is_a_case(tmp_path):
     inspection = medseg.inspect(make_set(tmp_path / "data", n=1))
     assert "1 case: 1 with a label map." in inspection.words
     assert inspection.verdict.endswith("in 1 case.")
+
+
+def test_a_scan_that_would_not_fit_is_an_error_with_both_amounts_and_the_others_go_on(tmp_path):
+    """The header counts: 96 million voxels of zeros are 100 kB on disk."""
+    root = make_set(tmp_path, n=3)
+    huge = nib.Nifti1Image(np.zeros((800, 600, 200), np.int8), np.diag([0.5, 0.5, 1, 1]))
+    nib.save(huge, root / "imagesTr/case_01_0000.nii.gz")
+    inspection = medseg.inspect(root, InspectOptions(max_memory_bytes=2**30))
+    (found,) = [finding for finding in inspection.findings if finding.severity == "error"]
+    assert (found.case, found.kind) == ("case_01", "unreadable")
+    assert (
+        "takes about 2.15 GiB of memory, by the header of case_01_0000.nii.gz, but only 1 GiB are allowed" in found.text
+    )
+    assert found.remedy.startswith("Crop the case")
+    assert [report.facts is None for report in inspection.reports] == [False, True, False]

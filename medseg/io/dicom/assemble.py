@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from medseg.io.binary import refuse_more_than_free
 from medseg.io.dicom.encoded import forget
 from medseg.io.dicom.find import Frame, numbers, text
 from medseg.io.dicom.pixels import SliceValues, keeps_integers, slice_values
@@ -42,7 +43,9 @@ def assemble(
     frames = [frame for _, frame, _ in present]
     (n_columns,), (n_rows,) = (numbers(frames[0].header, key) or (0.0,) for key in ("Columns", "Rows"))
     is_whole = all(factor == 1 and keeps_integers(frame) for _, frame, factor in present)
-    assembly = _Assembly((int(n_columns), int(n_rows), len(slices)), np.dtype(np.int16 if is_whole else np.float32))
+    dtype = np.dtype(np.int16 if is_whole else np.float32)
+    refuse_more_than_free(int(n_columns) * int(n_rows) * len(slices) * dtype.itemsize, frames[0].path.parent)
+    assembly = _Assembly((int(n_columns), int(n_rows), len(slices)), dtype)
     try:
         for k, frame, factor in present:
             assembly.add(k, slice_values(frame, factor))
