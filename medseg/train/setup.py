@@ -17,6 +17,7 @@ from medseg.config.schema import Config
 from medseg.core.errors import InputError, MachineError, UsageError
 from medseg.core.events import Event, Noted, Warned
 from medseg.core.labels import Labels
+from medseg.core.memory import allowed_bytes
 from medseg.core.words import counted
 from medseg.data.dataset import BadCase, Case, Dataset
 from medseg.data.fingerprint import Fingerprint, measure
@@ -30,6 +31,7 @@ from medseg.predict.device import resolve_device
 from medseg.train.cautions import NO_JUDGE, flattened_cautions, fold_cautions
 from medseg.train.folder import RunFolder
 from medseg.train.measure import free_memory_gib, layer_gflops
+from medseg.train.sizes import too_large
 
 __all__ = ["Setup", "TrainOptions", "refuse_wrong_folder", "resume", "set_up", "write_setup"]
 
@@ -120,6 +122,13 @@ def set_up(data: Path, options: TrainOptions) -> Generator[Event, None, Setup]:
     sized_for_s = budget_s or DEFAULT_BUDGET_S[device.type]
     plan = make_plan(measured.fingerprint, config, measured.labels, facts, sized_for_s)
     plan = plan.model_copy(update={"budget_s": budget_s})
+    limit = allowed_bytes(options.max_memory_bytes)
+    large = tuple(too_large(measured.fingerprint, plan, limit, limit == options.max_memory_bytes))
+    yield from _bad_cases(large, total, options.skip_bad)
+    splits = splits.without({case.id for case in large})
+    chosen = fold(splits, options.fold)
+    if not chosen.train:
+        raise InputError(f"Fold {options.fold} has no case left to train on. Add cases, or use --fold all.")
     yield from map(Warned, flattened_cautions(measured.flattened, plan))
     return Setup(dataset, measured.labels, splits, chosen, measured.fingerprint, plan, config, read, device)
 
