@@ -1,7 +1,7 @@
 """The command: its verbs, and how every way to end becomes a sentence and an exit code.
 
 0 done · 1 done, but some cases failed · 2 wrong use · 3 unusable data · 4 the machine cannot
-70 a defect of medseg (one line, and the file with the traceback) · 130 Ctrl-C · 143 SIGTERM
+70 a defect of medseg (one line, and the file with the traceback) · 129 SIGHUP · 130 Ctrl-C · 143 SIGTERM
 """
 
 import errno
@@ -23,7 +23,7 @@ import typer
 from medseg._version import __version__
 from medseg.cli import evaluate, inspect, predict, sample, streams, train
 from medseg.cli.command import Command
-from medseg.cli.screen import Stopped, Terminated
+from medseg.cli.screen import ENDING, Stopped, Terminated
 from medseg.core.errors import MedsegError, machine_error
 from medseg.core.escapes import for_terminal
 from medseg.core.events import Error, record
@@ -75,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with the exit code of the contract."""
     streams.prepare()
     streams.silence_libraries()
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup turns SIGHUP off
+            signal.signal(number, _terminate)
     _allow_open_files()
     exit_code = run(sys.argv[1:] if arguments is None else arguments)
     streams.settle()
@@ -109,8 +111,8 @@ def _ended(arguments: Sequence[str]) -> int | Error:
         return Error(_sentence_of(wrong), 2)
     except Stopped as stop:
         return Error(stop.sentence, stop.exit_code)
-    except Terminated:
-        return Error("Stopped.", 143)
+    except Terminated as end:
+        return Error("Stopped.", end.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         return Error("Stopped.", 130)
     except MedsegError as error:
@@ -149,8 +151,9 @@ def _allow_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _terminate(*_: object) -> None:
-    raise Terminated
+def _terminate(number: int, _frame: object) -> None:
+    streams.leave_closed_terminal()
+    raise Terminated(number)
 
 
 def _sentence_of(wrong: Exception) -> str:

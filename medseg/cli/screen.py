@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-__all__ = ["StopSwitch", "Stopped", "Terminated", "console", "duration", "follow"]
+__all__ = ["ENDING", "StopSwitch", "Stopped", "Terminated", "console", "duration", "follow"]
 
 PLAIN_EVERY_S = 60.0
 """Without a terminal, work in progress says a line a minute …"""
@@ -88,8 +88,16 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What the system sends to end a process: a service manager, a queue; a terminal that is closed (SIGHUP)."""
+
+
 class Terminated(BaseException):
-    """SIGTERM, on its way up like a Ctrl-C, but not taken for one by typer."""
+    """SIGTERM or SIGHUP, on its way up like a Ctrl-C, but not taken for one by typer."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
 
 
 class Stopped(BaseException):
@@ -102,7 +110,7 @@ class Stopped(BaseException):
 
 
 class StopSwitch:
-    """Ctrl-C and SIGTERM as a question that long work asks between two steps; the second signal stops at once."""
+    """Ctrl-C, SIGTERM and SIGHUP as a question that long work asks between two steps; the second one stops at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -112,12 +120,14 @@ class StopSwitch:
 
     @property
     def exit_code(self) -> int:
-        return 143 if self.signal == signal.SIGTERM else 130
+        """As a shell counts: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        return 128 + (self.signal or signal.SIGINT)
 
     @contextmanager
     def armed(self) -> Iterator["StopSwitch"]:
-        """Take the two signals over for the length of a block."""
-        before = {number: signal.signal(number, self._press) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Take the signals over for the length of a block; one that `nohup` has turned off stays so."""
+        taken = [signal.SIGINT, *(number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN)]
+        before = {number: signal.signal(number, self._press) for number in taken}
         try:
             yield self
         finally:
@@ -126,8 +136,10 @@ class StopSwitch:
 
     def _press(self, number: int, _frame: FrameType | None) -> None:
         if self.signal is not None:
-            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
         self.signal = number
+        if number != signal.SIGINT:
+            streams.leave_closed_terminal()
         streams.say_error("\nStopping after the step in flight; once more to stop at once.")
 
 

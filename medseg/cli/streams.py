@@ -10,10 +10,11 @@ import contextlib
 import io
 import logging
 import os
+import stat
 import sys
 import warnings
 
-__all__ = ["flush", "prepare", "say_error", "settle", "silence_libraries"]
+__all__ = ["flush", "leave_closed_terminal", "prepare", "say_error", "settle", "silence_libraries"]
 
 _LIKENESSES = {
     "…": "...",
@@ -83,6 +84,14 @@ def settle() -> None:
     except (OSError, ValueError):
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def leave_closed_terminal() -> None:
+    """Let what is still said go nowhere if the terminal is gone: writing to it is an error, and would end the work."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode) and not stream.isatty():
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _likeness(error: UnicodeError) -> tuple[str | bytes, int]:

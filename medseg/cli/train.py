@@ -4,6 +4,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +17,9 @@ from medseg.core.events import Event, Finished
 if TYPE_CHECKING:
     from medseg.config.schema import Config
     from medseg.train.setup import TrainOptions
+
+SOME_FAILED = 1
+"""The exit code where held-out cases could not be validated."""
 
 STARTED_S = time.monotonic()
 """When this process began to be medseg: a budget covers starting up, too."""
@@ -101,8 +105,9 @@ def _train(data: Path, out: Path, options: "TrainOptions", shared: Shared) -> No
     from medseg.cli.screen import StopSwitch, console, duration, follow
     from medseg.train.run import run
 
-    with StopSwitch().armed() as stop:
-        finished = follow(run(data, out, options, stop), shared)
+    # Closed here, whatever ends the listening: then what was done so far is saved.
+    with StopSwitch().armed() as stop, closing(run(data, out, options, stop)) as events:
+        finished = follow(events, shared)
     if finished is None:
         return
     if finished.summary.get("interrupted"):
@@ -115,6 +120,8 @@ def _train(data: Path, out: Path, options: "TrainOptions", shared: Shared) -> No
         raise typer.Exit(stop.exit_code)
     if not shared.quiet:
         console(shared).print(_closing(finished, out, duration(finished.elapsed_s)), markup=False)
+    if finished.summary["failed"]:
+        raise typer.Exit(SOME_FAILED)
 
 
 def _closing(finished: Finished, out: Path, took: str) -> str:

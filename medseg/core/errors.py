@@ -8,6 +8,7 @@
     │   ├── ModelError              a model folder is damaged, too old, or does not fit the data
     │   └── PlanError               no plan can be made from these data under these wishes
     └── MachineError        exit 4  the machine cannot: memory, disk, device
+        └── DiskFullError           there is no room left to write
 
 The message is one sentence or two for a person: the thing by name, what is wrong with it (with both numbers),
 and what to do. Anything else that escapes is a defect of medseg.
@@ -18,6 +19,7 @@ from typing import ClassVar
 
 __all__ = [
     "AmbiguousError",
+    "DiskFullError",
     "InputError",
     "MachineError",
     "MedsegError",
@@ -79,6 +81,10 @@ class MachineError(MedsegError):
     """The machine cannot do what was asked: memory, disk or device."""
 
     exit_code = 4
+
+
+class DiskFullError(MachineError):
+    """There is no room left to write a file."""
 
 
 _WAYS_OUT = {

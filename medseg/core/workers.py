@@ -17,10 +17,10 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from medseg.core.errors import MachineError
@@ -95,15 +95,15 @@ def without_signals() -> Iterator[None]:
 def live_with_parent() -> None:
     """For a process that was started by `multiprocessing`: end when the parent ends, and not before it says so.
 
-    Ctrl-C, and what a service manager sends to all processes, is the parent's to answer. A second SIGTERM ends the
-    process: that is how `multiprocessing` ends its children at last.
+    Ctrl-C, and what a service manager sends to all processes, is the parent's to answer. Whoever starts such a process
+    ends it by `kill`, since it does not hear `terminate`, and has to do so before `multiprocessing` waits for it.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
         watch = threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True)
         watch.start()
     for number in _ASKING_FOR_AN_END:
-        signal.signal(number, _first_time if number == signal.SIGTERM else signal.SIG_IGN)
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKING_FOR_AN_END)
 
@@ -111,10 +111,6 @@ def live_with_parent() -> None:
 def _end_after(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)
-
-
-def _first_time(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @dataclass
@@ -136,7 +132,7 @@ def _worked(
 ) -> Iterator[Result]:
     """Results by `n_processes` processes; `broken` is told of each thing whose process died."""
     crew: list[_Worker[Thing]] = []
-    atexit.register(_dismiss, crew)
+    at_exit = atexit.register(partial(_dismiss, crew))
     try:
         crew.extend(_started(function) for _ in range(n_processes))
         was_ready = False
@@ -164,7 +160,7 @@ def _worked(
                     worker.ready = was_ready = True
     finally:
         _dismiss(crew)
-        atexit.unregister(_dismiss)
+        atexit.unregister(at_exit)
 
 
 _NOTHING: Any = object()

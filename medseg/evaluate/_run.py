@@ -242,11 +242,14 @@ def _measure_all(pairs: Sequence[Pair], labels: Labels | None, options: Evaluate
     n_processes = max(1, min(options.jobs, len(pairs) // WORTH_A_PROCESS, _processes_in_memory(pairs, options)))
     in_memory = any(isinstance(side, LabelMap) for pair in pairs for side in (pair.predicted, pair.reference))
     work = partial(measure, labels=labels, options=options)
-    yield from side_by_side(work, pairs, 1 if in_memory else n_processes, _lost)
+    yield from side_by_side(work, pairs, 1 if in_memory else n_processes, partial(_lost, options=options))
 
 
-def _lost(pair: Pair, reason: str) -> Facts:
-    return Facts(pair, "failed", f"{reason} Run again with fewer --jobs or a smaller --max-memory.")
+def _lost(pair: Pair, reason: str, options: EvaluateOptions) -> Facts:
+    """What is to be said of a case that cost its process its life; it counts as the worst, where its grid is known."""
+    reason = f"{reason} Run again with fewer --jobs or a smaller --max-memory."
+    grid = None if pair.reference is None else _grid(pair.reference, options)
+    return Facts(pair, "failed" if grid else "no_reference", reason, grid=grid)
 
 
 def _processes_in_memory(pairs: Sequence[Pair], options: EvaluateOptions) -> int:
@@ -258,17 +261,21 @@ def _processes_in_memory(pairs: Sequence[Pair], options: EvaluateOptions) -> int
 
 
 def _voxels(source: Source, options: EvaluateOptions) -> int:
+    grid = _grid(source, options)
+    # Without one it will end as a row of its own.
+    return 0 if grid is None else grid.shape[0] * grid.shape[1] * grid.shape[2]
+
+
+def _grid(source: Source, options: EvaluateOptions) -> Geometry | None:
+    """The grid of a map, from its header alone; None where it cannot be read."""
     try:
         if isinstance(source, LabelMap):
-            grid: Geometry = source.geometry
-        elif isinstance(source, Drawn):
-            grid = io.read_geometry(source.image, options.read.updated(source.read).of_channel(0))[0]
-        else:
-            grid = io.read_geometry(source, options.read)[0]
+            return source.geometry
+        if isinstance(source, Drawn):
+            return io.read_geometry(source.image, options.read.updated(source.read).of_channel(0))[0]
+        return io.read_geometry(source, options.read)[0]
     except MedsegError:
-        # It will end as a row of its own.
-        return 0
-    return grid.shape[0] * grid.shape[1] * grid.shape[2]
+        return None
 
 
 def _events(facts: Facts, done: int, total: int) -> Iterator[Event]:

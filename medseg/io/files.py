@@ -16,7 +16,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from medseg.core.errors import InputError, MachineError, MedsegError, UsageError, is_shortage, machine_error
+from medseg.core.errors import (
+    DiskFullError,
+    InputError,
+    MachineError,
+    MedsegError,
+    UsageError,
+    is_shortage,
+    machine_error,
+)
 from medseg.io.listing import kind_of_special
 from medseg.io.presence import is_running, this_process
 
@@ -265,7 +273,7 @@ def _is_about(error: OSError, path: Path, partial: Path) -> bool:
 
 def _sentence(error: OSError, path: Path) -> MedsegError:
     if error.errno in _FULL:
-        return MachineError(
+        return DiskFullError(
             f"The disk is full: {path} could not be written ({error.strerror}). Nothing is left of it; free some space "
             "and run the command again."
         )

@@ -19,7 +19,7 @@ from medseg.plan.plan import Plan
 from medseg.predict.windows import window_box
 from medseg.train.cache import Cache, CachedCase
 
-__all__ = ["PatchBatches", "step_generator", "step_seed"]
+__all__ = ["Batch", "PatchBatches", "step_generator", "step_seed"]
 
 Batch = tuple[Tensor, Tensor]
 """Images float32 (batch, channels, *patch) and class indices uint8 (batch, *patch)."""

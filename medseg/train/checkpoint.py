@@ -6,7 +6,7 @@ and strings only and is read with `weights_only=True`, so a checkpoint from else
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -48,9 +48,23 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all, and wait until it is on the disk."""
     content = {"schema": SCHEMA, **{name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}}
     content["corrections"] = [list(pair) for pair in checkpoint.corrections]
-    # Through a file of ours: with one of its own, torch calls a full disk a RuntimeError.
     with replacing(path, fsync=True) as temporary, temporary.open("wb") as file:
+        _save(content, file)
+
+
+def _save(content: dict[str, Any], file: BinaryIO) -> None:
+    """Through a file of ours, or torch would hide what the system says; of what it hides even so, the system's word.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    try:
         torch.save(content, file)
+    except RuntimeError as error:
+        # Closing its archive, torch complains of what is missing in it; why it is missing came before.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -3,14 +3,23 @@
 `MedsegReader` is `medseg.io` behind MONAI's `ImageReader`, so any MONAI pipeline reads what medseg reads, with the same
 refusals. It is how training reads: `Prepare` loads image and label map with it, checks that they belong together and
 brings both to the plan grid. Everything is picklable, so loaders work with spawned processes; the default is none.
+What goes wrong in such a process comes up as it was, and a process that dies is noticed where the next item is waited
+for, never in the middle of a step.
 """
 
+import atexit
 import logging
+import multiprocessing
 import os
+import signal
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +31,16 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.io.array import LoadImage
 from monai.transforms.transform import Transform
 from numpy.typing import NDArray
+from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from medseg import io
-from medseg.core.errors import InputError
+from medseg.core.errors import MachineError, MedsegError
 from medseg.core.events import CaseRead, Event, Warned
 from medseg.core.geometry import Geometry
 from medseg.core.labels import IGNORED, Labels
 from medseg.core.volume import LabelMap, Meta, Volume
+from medseg.core.workers import live_with_parent, without_signals
 from medseg.data.cases import read_image, read_label_map, together
 from medseg.data.checks import count_values
 from medseg.data.dataset import Case, Dataset
@@ -168,6 +179,7 @@ def prepare(
 
     Raises:
         InputError: A case cannot be read any more.
+        MachineError: A process of the loader was ended by the system.
     """
     wanted = set(ids)
     # Taken before the files are read: one that changes meanwhile is then prepared anew by the next call.
@@ -176,10 +188,10 @@ def prepare(
     cases = [case for case in dataset.cases if case.id in missing]
     transform = Prepare(plan, options, stacked=any(case.stacked for case in cases))
     items = [_item(case) for case in cases]
-    loader = _loader(MonaiDataset(items, transform), workers, sampler=None)
+    loaded = _loaded(MonaiDataset(items, transform), workers, range(len(items)))
     vanished: dict[str, dict[str, int]] = {}
     n_having: Counter[str] = Counter()
-    for done, item in enumerate(_unwrapped(loader), start=1):
+    for done, item in enumerate(loaded, start=1):
         n_having.update(item["counts"].keys())
         for label, (n, is_left) in item["counts"].items():
             if not is_left:
@@ -205,8 +217,12 @@ def _item(case: Case) -> dict[str, Any]:
 
 
 def batch_loader(batches: PatchBatches, first_step: int, workers: int) -> Iterator[Batch]:
-    """The batches of all steps from `first_step` on, without end, drawn ahead by `workers` processes."""
-    return iter(_loader(batches, workers, _Steps(first_step)))
+    """The batches of all steps from `first_step` on, without end, drawn ahead by `workers` processes.
+
+    Raises:
+        MachineError: A process of the loader was ended by the system.
+    """
+    return _loaded(batches, workers, _Steps(first_step))
 
 
 class _Steps(Sampler[int]):
@@ -219,32 +235,97 @@ class _Steps(Sampler[int]):
         return count(self._first)
 
 
-def _loader(dataset: Any, workers: int, sampler: Sampler[int] | None) -> Any:  # noqa: ANN401  MONAI has no types
-    return DataLoader(
-        dataset,
+def _loaded(dataset: TorchDataset[Any], workers: int, order: Sampler[int] | Sequence[int]) -> Iterator[Any]:
+    """The items of a data set in an order; what goes wrong comes up as it was."""
+    loader = DataLoader(
+        _Guarded(dataset),
         batch_size=None,
-        sampler=sampler,
+        sampler=order,
         num_workers=workers,
         collate_fn=_as_it_is,
+        worker_init_fn=_worker_begins if workers else None,
         multiprocessing_context="spawn" if workers else None,
     )
+    iterator, processes = _begun(loader)
+    at_exit = atexit.register(partial(_end, processes))
+    try:
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            except (RuntimeError, EOFError, ConnectionError) as error:
+                # A process is missed by torch, or by what it was about to hand over.
+                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                    raise
+                raise MachineError(
+                    "A process that loads training data was ended by the system, most likely for lack of memory (in a "
+                    "container also of shared memory, /dev/shm). Free some, and go on with --resume."
+                ) from error
+            if isinstance(item, _Failure):
+                raise item.error
+            yield item
+    finally:
+        del iterator  # torch lets its processes end; an error that somebody keeps would keep them, too
+        _end(processes)
+        atexit.unregister(at_exit)
+
+
+def _begun(loader: Any) -> tuple[Iterator[Any], list[BaseProcess]]:  # noqa: ANN401  MONAI has no types
+    """A loader at work, and its processes: they hear no signal, and their deaths interrupt nothing.
+
+    torch answers the death of a process by an exception wherever this one is; in the middle of a step that would leave
+    weights half moved. It looks at its processes when it waits for one, too, and that is soon enough.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    answers = getattr(signal, "SIGCHLD", None) if in_main_thread else None
+    before = signal.getsignal(answers) if answers is not None else None
+    others = {process.pid for process in multiprocessing.active_children()}
+    with without_signals():
+        iterator = iter(loader)
+    if answers is not None and before is not None:
+        signal.signal(answers, before)
+    return iterator, [process for process in multiprocessing.active_children() if process.pid not in others]
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+        process.join()
+
+
+def _worker_begins(_number: int) -> None:
+    live_with_parent()
 
 
 def _as_it_is(item: Any) -> Any:  # noqa: ANN401  a batch is made whole by its data set
     return item
 
 
-def _unwrapped(loader: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  MONAI has no types
-    """What a loader gives, with our own errors as they were before MONAI wrapped them."""
-    try:
-        yield from loader
-    except RuntimeError as wrapped:
-        cause: BaseException | None = wrapped
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise cause from None
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way from a loader's process, which torch would turn into one of another kind."""
+
+    error: Exception
+
+
+class _Guarded(TorchDataset[Any]):
+    """A data set whose items may be failures: our own errors and the system's, taken out of what MONAI wraps around."""
+
+    def __init__(self, dataset: TorchDataset[Any]) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401  whatever the data set gives
+        try:
+            return self._dataset[index]
+        except Exception as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, MedsegError | OSError | MemoryError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            return _Failure(cause)
 
 
 def _names(filename: Sequence[PathLike] | PathLike) -> list[str]:

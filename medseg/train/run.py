@@ -7,15 +7,16 @@ is whole, and `TrainOptions.resume` goes on from the last checkpoint with the ba
 import json
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from medseg.core.errors import MachineError
+from medseg.core.errors import DiskFullError, MachineError, MedsegError
 from medseg.core.events import EpochEnded, Event, Finished, Noted, Planned, StepEnded, Validated, Warned, record
 from medseg.io.files import write_json
 from medseg.model import NAMELESS, ModelInfo, save_model
@@ -23,7 +24,7 @@ from medseg.plan.cost import step_gflop
 from medseg.plan.plan import Correction, Plan, Schedule
 from medseg.predict.arithmetic import Arithmetic, candidates
 from medseg.predict.predictor import Predictor
-from medseg.train.batches import PatchBatches
+from medseg.train.batches import Batch, PatchBatches
 from medseg.train.cache import Cache
 from medseg.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from medseg.train.folder import RunFolder
@@ -34,7 +35,7 @@ from medseg.train.loop import Learner, Race, fit
 from medseg.train.measure import time_steps
 from medseg.train.schedule import augmentation_strength, steps_within
 from medseg.train.setup import Setup, TrainOptions, refuse_wrong_folder, resume, set_up, write_setup
-from medseg.train.validation import seconds_a_case, validate_all, validate_some
+from medseg.train.validation import Validation, seconds_a_case, validate_all, validate_some
 
 __all__ = ["run"]
 
@@ -60,7 +61,7 @@ Stop = Callable[[], bool]
 Result = TypeVar("Result")
 
 
-def run(data: Path, out: Path, options: TrainOptions, stop: Stop = lambda: False) -> Iterator[Event]:
+def run(data: Path, out: Path, options: TrainOptions, stop: Stop = lambda: False) -> Generator[Event, None, None]:
     """Train one fold on a data set.
 
     Args:
@@ -111,6 +112,11 @@ def _stoppable(
             event = next(events)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # what the generator returns
+        except MachineError:
+            # Who wants to stop may have ended more than this process: a loader's, a drive's.
+            if stop():
+                raise _StoppedError from None
+            raise
         if told is not None:
             told.append(event)
         yield event
@@ -156,6 +162,8 @@ class _Run:
     drawn_at: float = 0.0
     nothing_judges: bool = False
     """Whether the cases of a validation on the way turned out to be ignored as a whole: then there are no more."""
+    troubles: list[Warned] = field(default_factory=list)
+    troubled: set[str] = field(default_factory=set)
 
     @property
     def announcement(self) -> Planned:
@@ -201,7 +209,7 @@ class _Run:
 
     def save(self) -> None:
         """Freeze the run as it is; the history first, since what a checkpoint does not cover is cut from it."""
-        write_history(self.folder.history, self.history)
+        self._describe(write_history, self.folder.history)
         corrections = tuple((c.at, c.steps) for c in self.race.corrections)
         save_checkpoint(
             self.folder.checkpoint,
@@ -216,9 +224,29 @@ class _Run:
         self.saved_at = self.clock()
 
     def draw(self) -> None:
-        write_history(self.folder.history, self.history)
-        draw_curves(self.folder.curves, self.history)
+        self._describe(write_history, self.folder.history)
+        self._describe(draw_curves, self.folder.curves)
         self.drawn_at = self.clock()
+
+    def _describe(self, write: Callable[[Path, Sequence[EpochEnded]], None], path: Path) -> None:
+        """Write what people look at: where that fails it is a warning, except on a disk that is full.
+
+        Raises:
+            DiskFullError: There is no room for it.
+        """
+        try:
+            write(path, self.history)
+        except DiskFullError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever matplotlib finds: a picture is not worth a training
+            if path.name not in self.troubled:
+                self.troubled.add(path.name)
+                self.troubles.append(Warned(f"{path.name} could not be written; training goes on. {error}"))
+
+    def told_troubles(self) -> Iterator[Warned]:
+        """What could not be written and was not told yet."""
+        troubles, self.troubles = self.troubles, []
+        yield from troubles
 
     @property
     def plan(self) -> Plan:
@@ -238,7 +266,7 @@ def _scheduled(setup: Setup, fold: str, clock: Callable[[], float]) -> Generator
     if setup.fold.validation:
         network = new_learner(setup, measured.arithmetic).ema
         predictor = Predictor(setup.plan, [network], device=setup.device, arithmetic=measured.arithmetic)
-        case_s = seconds_a_case(predictor, setup, setup.fold.validation[0])
+        case_s = seconds_a_case(predictor, setup, setup.fold.validation)
     steps = (training.epochs or 0) * training.steps_an_epoch
     if setup.plan.budget_s is not None:
         left = setup.plan.budget_s - clock() - _end_s(setup, case_s)
@@ -312,39 +340,59 @@ def _steps(run: _Run, stop: Stop) -> Iterator[Event]:
         _StoppedError: `stop` said yes; the run is saved.
     """
     training = run.setup.config.training
-    loader = batch_loader(run.batches, run.race.step, training.workers)
+    batches = _batches(run, stop)
     end_s = run.steps_end_s if run.keeps_budget else None
-    for event in fit(run.learner, loader, run.race, run.clock, end_s):
-        if isinstance(event, EpochEnded):
-            yield (yield from _epoch_ended(run, event))
-            continue
-        if isinstance(event, Warned):
-            write_json(run.folder.plan, run.plan.to_json())
-        yield event
-        if isinstance(event, StepEnded):
-            if stop():
-                run.save()
-                raise _StoppedError
-            if run.clock() - run.saved_at >= training.checkpoint_every_s:
-                run.save()
+    try:
+        for event in fit(run.learner, batches, run.race, run.clock, end_s):
+            if isinstance(event, EpochEnded):
+                yield (yield from _epoch_ended(run, event))
+                continue
+            if isinstance(event, Warned):
+                write_json(run.folder.plan, run.plan.to_json())
+            yield event
+            if isinstance(event, StepEnded):
+                if stop():
+                    run.save()
+                    raise _StoppedError
+                if run.clock() - run.saved_at >= training.checkpoint_every_s:
+                    run.save()
+                    yield from run.told_troubles()
+    except GeneratorExit:
+        # Whoever listens has broken off (a closed pipe, a terminal that is gone): between two events all is consistent.
+        with suppress(MedsegError, OSError):
+            run.save()
+        raise
+
+
+def _batches(run: _Run, stop: Stop) -> Iterator[Batch]:
+    """The batches from here on; where none can be had any more, the run is saved as it stands between two steps."""
+    try:
+        yield from batch_loader(run.batches, run.race.step, run.setup.config.training.workers)
+    except Exception:
+        run.save()
+        if stop():
+            raise _StoppedError from None
+        raise
 
 
 def _epoch_ended(run: _Run, event: EpochEnded) -> Generator[Event, None, EpochEnded]:
     """Keep the row; validate a few cases where a share of the race has just ended."""
     validated = sum(1 for row in run.history if row.validation_dice is not None)
     due = not run.nothing_judges and int(run.race.done * run.setup.config.training.validations) > validated
+    run.history.append(event)
     if due and run.quick_cases and run.race.step < run.race.steps:
         begun = run.clock()
+        run.save()
         result = yield from validate_some(run.predictor(), run.setup, run.quick_cases)
         run.race.paused_s += run.clock() - begun
-        if result.dice is None:
-            run.nothing_judges = True
-        else:
+        run.nothing_judges = result.dice is None and not result.n_failed
+        if result.dice is not None:
             yield Validated(run.race.step, result.n_cases, result.dice, result.dice_by_label, final=False)
             event = replace(event, validation_dice=result.dice)
-    run.history.append(event)
+            run.history[-1] = event
     if run.clock() - run.drawn_at >= CURVES_EVERY_S:
         run.draw()
+    yield from run.told_troubles()
     return event
 
 
@@ -352,20 +400,22 @@ def _end(run: _Run) -> Generator[Event, None, None]:
     """Keep the model, validate every held-out case with it, and say how good it is."""
     run.save()
     _keep_model(run, {})
-    summary: Mapping[str, Any] = {}
+    validation = Validation(None, {}, 0)
     if run.setup.fold.validation:
         cases = run.setup.fold.validation
-        result = yield from validate_all(run.predictor(), run.setup, cases, run.folder.validation)
-        summary = result.summary
-        if result.dice is None:
+        validation = yield from validate_all(run.predictor(), run.setup, cases, run.folder.validation)
+        if validation.dice is None:
             yield Warned(NOTHING_JUDGES)
         else:
-            run.history[-1] = replace(run.history[-1], validation_dice=result.dice)
-            metrics = {"dice": result.dice, "dice_by_label": dict(result.dice_by_label), "n_cases": result.n_cases}
-            _keep_model(run, metrics)
-            yield Validated(run.race.step, result.n_cases, result.dice, result.dice_by_label, final=True)
+            if run.history:
+                run.history[-1] = replace(run.history[-1], validation_dice=validation.dice)
+            figures = {"dice": validation.dice, "dice_by_label": dict(validation.dice_by_label)}
+            _keep_model(run, {**figures, "n_cases": validation.n_cases})
+            yield Validated(run.race.step, validation.n_cases, validation.dice, validation.dice_by_label, final=True)
     run.draw()
-    yield Finished(str(run.folder.root), run.clock(), {**_facts(run), "fold": run.folder.fold, "validation": summary})
+    yield from run.told_troubles()
+    facts = {**_facts(run), "fold": run.folder.fold, "validation": validation.summary, "failed": validation.n_failed}
+    yield Finished(str(run.folder.root), run.clock(), facts)
 
 
 def _keep_model(run: _Run, metrics: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 import io
 import json
+import signal
 
 import pytest
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.text import Text
 from medseg.cli import screen
 from medseg.cli.console import PlainConsole
 from medseg.cli.options import Shared
-from medseg.cli.screen import StopSwitch, duration, follow
+from medseg.cli.screen import StopSwitch, Terminated, duration, follow
 from medseg.core.events import (
     CaseFailed,
     CasePredicted,
@@ -140,8 +141,6 @@ def test_durations_are_written_for_people(seconds, words):
 
 
 def test_the_first_signal_asks_and_the_second_stops(capsys):
-    import signal
-
     with StopSwitch().armed() as stop:
         assert not stop()
         signal.raise_signal(signal.SIGTERM)
@@ -150,3 +149,21 @@ def test_the_first_signal_asks_and_the_second_stops(capsys):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert "once more to stop at once" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_closed_terminal_is_a_wish_to_stop_unless_nohup_says_otherwise(capsys):
+    with StopSwitch().armed() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert stop()
+        assert stop.exit_code == 129
+        with pytest.raises(Terminated) as caught:
+            signal.raise_signal(signal.SIGHUP)
+        assert caught.value.exit_code == 129
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSwitch().armed() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,7 +1,12 @@
 """A training that is killed, terminated or interrupted, and goes on."""
 
 import json
+import os
+import select
 import signal
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -75,3 +80,85 @@ def test_a_prediction_that_is_stopped_keeps_its_records_and_goes_on(shell, tmp_p
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
     assert 0 < len(done) < 60
     shell("predict", "scans/c59.nii.gz", "scans/c00.nii.gz", "-m", model, "-o", "out", "--device", "cpu", "--preview")
+
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has neither groups of processes nor such terminals")
+
+
+def start_and_wait_for(shell, sign, *more, **options):
+    """A long training, and the moment when `sign()` is true of its folder of the fold."""
+    process = shell.start("train", SAMPLE, "-o", "run", "--epochs", "300", *SETS, *more, **options)
+    wait_for(process, sign, shell.folder / "run/fold_0")
+    return process
+
+
+def wait_for(process, sign, fold):
+    deadline = time.monotonic() + 240
+    while not sign(fold):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_preparing(fold):
+    return (fold / "cache/cache.json").is_file()
+
+
+def takes_steps(fold):
+    return (fold / "last.pt").is_file()
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("sign", "number", "code"),
+    [(is_preparing, signal.SIGTERM, 143), (takes_steps, getattr(signal, "SIGHUP", signal.SIGTERM), 129)],
+)
+def test_a_signal_to_all_processes_of_a_training_ends_it_saved(shell, sign, number, code):
+    process = start_and_wait_for(shell, sign, "--set", "training.workers=1", start_new_session=True)
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, out + err
+    assert "--resume" in out
+    assert list((shell.folder / "run").rglob(".part-*")) == []
+
+
+TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
+def read_until(told, terminal):
+    """Be somebody who watches: a terminal that nobody reads is full soon."""
+    while not told.is_set():
+        if select.select([terminal], [], [], 0.1)[0]:
+            os.read(terminal, 4096)
+
+
+@POSIX
+def test_a_training_whose_terminal_is_closed_is_saved(shell):
+    fold = shell.folder / "run/fold_0"
+    ours, theirs = os.openpty()
+    train = [sys.executable, "-m", "medseg", "train", str(SAMPLE), "-o", "run", "--epochs", "300", *SETS]
+    process = subprocess.Popen(
+        [sys.executable, "-c", TAKE_TERMINAL, *train],
+        cwd=shell.folder,
+        env=shell.environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    told = threading.Event()
+    reader = threading.Thread(target=read_until, args=(told, ours))
+    reader.start()
+    try:
+        wait_for(process, takes_steps, fold)
+        before = (fold / "last.pt").stat().st_mtime_ns
+    finally:
+        told.set()
+        reader.join()
+        os.close(ours)
+    assert process.wait(timeout=120) == 129
+    assert (fold / "last.pt").stat().st_mtime_ns > before
+    assert list((shell.folder / "run").rglob(".part-*")) == []

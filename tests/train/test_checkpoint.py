@@ -8,8 +8,8 @@ from medseg.core.errors import MachineError, ModelError
 from medseg.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
-def checkpoint():
-    weights = torch.nn.Conv2d(1, 2, 3)
+def checkpoint(n=2):
+    weights = torch.nn.Conv2d(1, n, 3)
     optimizer = torch.optim.AdamW(weights.parameters())
     weights(torch.ones(1, 1, 4, 4)).sum().backward()
     optimizer.step()
@@ -53,18 +53,18 @@ def test_another_file_of_torch_is_no_checkpoint(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs the file size limit of POSIX")
-@pytest.mark.parametrize("limit", [0, 100, 1500])
+@pytest.mark.parametrize("limit", [0, 100, 1500, 10_000, 20_000])
 def test_a_disk_that_is_full_at_a_checkpoint_is_the_machines_and_keeps_the_one_before(tmp_path, limit):
     import resource
 
     path = tmp_path / "last.pt"
-    save_checkpoint(path, checkpoint())
+    save_checkpoint(path, saved := checkpoint(n=500))
     before = path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(MachineError, match=r"disk is full: .*last\.pt"):
-            save_checkpoint(path, checkpoint())
+            save_checkpoint(path, saved)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before

@@ -1,11 +1,16 @@
+import errno
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from medseg import io
 from medseg.config.schema import DataConfig
-from medseg.core.errors import InputError
+from medseg.core.errors import InputError, MachineError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import Volume
 from medseg.data.cases import read_case, read_image
@@ -111,13 +116,16 @@ def test_what_is_in_the_cache_is_not_read_again(balls, plan, tmp_path):
     assert prepare_all(balls, plan, tmp_path / "cache")[2] == []
 
 
-def test_a_case_that_broke_since_is_refused_in_our_own_words(balls, plan, tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_case_that_broke_since_is_refused_in_our_own_words(balls, plan, tmp_path, workers):
     dataset = open_dataset(balls, DataConfig())
     whole = dataset.cases[0].images[0].read_bytes()
     try:
         dataset.cases[0].images[0].write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(InputError, match="ball_0.nii.gz is damaged"):
-            list(prepare(dataset, [dataset.cases[0].id], plan, ReadOptions(), Cache(tmp_path / "c", plan), 0))
+        cache = Cache(tmp_path / "c", plan)
+        with pytest.raises(InputError, match="ball_0.nii.gz is damaged") as caught:
+            list(prepare(dataset, [dataset.cases[0].id], plan, ReadOptions(), cache, workers))
+        assert "Traceback" not in str(caught.value)
     finally:
         dataset.cases[0].images[0].write_bytes(whole)
 
@@ -130,3 +138,31 @@ def test_spawned_workers_give_the_very_same_batches(balls, plan, tmp_path):
         for ours, theirs in zip(next(alone), next(helped), strict=True):
             np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
     del helped
+
+
+class Exhausted(PatchBatches):
+    def __getitem__(self, step):
+        raise OSError(errno.EMFILE, "Too many open files", "ball_0.image.npy")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_the_system_refuses_a_loader_comes_up_with_its_number(plan, tmp_path, workers):
+    batches = Exhausted(Cache(tmp_path / "c", plan), ["ball_0"], plan, 0.5, 0)
+    with pytest.raises(OSError, match="Too many open files") as caught:
+        next(batch_loader(batches, 0, workers))
+    assert (caught.value.errno, caught.value.filename) == (errno.EMFILE, "ball_0.image.npy")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows sends no signals to groups")
+def test_a_loader_hears_no_signal_of_the_group_but_its_death_is_a_sentence(balls, plan, tmp_path):
+    _, cache, _ = prepare_all(balls, plan, tmp_path / "cache")
+    batches = batch_loader(PatchBatches(cache, ["ball_0"], plan, 0.5, 0), 0, workers=1)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(worker.pid, number)
+    for _ in range(5):
+        next(batches)
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(MachineError, match="loads training data was ended by the system"):
+        list(islice(batches, 50))

@@ -354,3 +354,64 @@ def test_python_trains_with_one_call(balls, tmp_path):
     assert done.summary["steps"] == 3
     assert isinstance(heard[-1], Finished)
     assert medseg.Predictor.load(done.model, device="cpu").plan.patch == (16, 16, 8)
+
+
+def held_out_of(folder):
+    return json.loads((folder / "splits.json").read_text())["folds"][0]["validation"]
+
+
+def break_after(events, data, names):
+    """Pass events on; before the second epoch the scans of some cases are spoilt."""
+    for event in events:
+        yield event
+        if isinstance(event, StepEnded) and event.step == 2:
+            for name in names:
+                (data / "images" / f"{name}.nii.gz").write_bytes(b"spoilt")
+
+
+@pytest.mark.parametrize("how_many", [1, 2])
+def test_held_out_scans_that_break_are_warnings_on_the_way_and_failed_rows_at_the_end(balls, tmp_path, how_many):
+    data = shutil.copytree(balls, tmp_path / "data")
+    held_out = held_out_of(next_to_setup(data, tmp_path / "first"))
+    config = TWO_EPOCHS.model_copy(update={"training": TWO_EPOCHS.training.model_copy(update={"validations": 2})})
+    work = run(data, tmp_path / "run", replace(OPTIONS, config=config))
+    events = list(break_after(work, data, held_out[:how_many]))
+    assert {e.case for e in events if isinstance(e, Warned) and e.case} == set(held_out[:how_many])
+    assert [e.case for e in events if isinstance(e, CaseFailed)] == held_out[:how_many]
+    assert events[-1].summary["failed"] == how_many
+    rows = csv.DictReader((tmp_path / "run/fold_0/validation/metrics.csv").read_text().splitlines())
+    assert {row["case"] for row in rows if row["status"] == "failed"} == set(held_out[:how_many])
+    summary = json.loads((tmp_path / "run/fold_0/validation/summary.json").read_text())
+    assert summary["n_failed"] == how_many
+    assert load_model(tmp_path / "run").folds == ("fold_0",)
+
+
+def next_to_setup(data, folder):
+    """A run that was stopped before its first case was prepared."""
+    for event in run(data, folder, OPTIONS):
+        if isinstance(event, CaseRead) and event.phase == "preparing":
+            return folder
+    raise AssertionError("no case was prepared")
+
+
+def test_what_only_people_look_at_is_a_warning_where_it_cannot_be_written(trained, balls, tmp_path):
+    folder, _ = trained
+    for name in ("curves.png", "history.csv"):
+        (tmp_path / "run/fold_0" / name / "in_the_way").mkdir(parents=True)
+    shutil.copytree(next_to_setup(balls, tmp_path / "first"), tmp_path / "run", dirs_exist_ok=True)
+    events = list(run(balls, tmp_path / "run", replace(OPTIONS, resume=True)))
+    warned = [e.text.split()[0] for e in events if isinstance(e, Warned)]
+    assert sorted(warned) == ["curves.png", "history.csv"]
+    assert same_bits(folder, tmp_path / "run")
+
+
+def test_a_run_that_nobody_listens_to_any_more_is_saved(trained, balls, tmp_path):
+    folder, _ = trained
+    work = run(balls, tmp_path / "run", OPTIONS)
+    for event in work:
+        if isinstance(event, StepEnded) and event.step == 3:
+            break
+    work.close()
+    rest = [e for e in run(balls, tmp_path / "run", replace(OPTIONS, resume=True)) if isinstance(e, StepEnded)]
+    assert [e.step for e in rest] == list(range(4, 11))
+    assert same_bits(folder, tmp_path / "run")
