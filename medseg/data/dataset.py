@@ -26,7 +26,9 @@ __all__ = [
     "natural_key",
     "resolve_labels",
     "safe_id",
+    "shortened",
     "too_long",
+    "whole_number",
 ]
 
 LabelSource = Path | Mapping[str, Path]
@@ -35,11 +37,17 @@ LabelSource = Path | Mapping[str, Path]
 MOST_VALUES = 512
 """Label maps that declare nothing and hold more values than this are images by mistake."""
 
+_MOST_DIGITS = 9
+
 _WHITE = 255
 """White in an 8-bit picture: alone it is a mask, beside other values it often means "ignore"."""
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\ud800-\udfff]')
 """Characters that some file system refuses in a name, and bytes that are no text."""
+
+_BYTES_AT = 0xDC00
+_BYTE = re.compile("[\udc80-\udcff]")
+"""How Python holds a byte of a file's name that is no UTF-8."""
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?= *(\.|$))", re.IGNORECASE)
 """Names of devices on Windows, whatever suffix follows."""
@@ -186,28 +194,46 @@ def too_long(case: Case) -> str | None:
 
 
 def safe_id(name: str) -> str:
-    """A case id that can be a file's name anywhere: refused characters and edges become underscores.
+    r"""A case id that can be a file's name anywhere: refused characters and edges become underscores.
 
-    Names that Windows keeps for devices get one behind them.
+    Names that Windows keeps for devices get one behind them; bytes that are no UTF-8 stand in hexadecimal digits, so
+    that two names differ afterwards if they did before.
 
-    >>> safe_id("T1: post?"), safe_id("con.1")
-    ('T1_ post_', 'con_.1')
+    >>> safe_id("T1: post?"), safe_id("con.1"), safe_id("M\udcfcller")
+    ('T1_ post_', 'con_.1', 'Mxfcller')
     """
-    name = _UNSAFE.sub("_", name)
+    name = _UNSAFE.sub("_", _BYTE.sub(lambda byte: f"x{ord(byte[0]) - _BYTES_AT:02x}", name))
     name = re.sub(r"^\.+|[. ]+$", "_", name) or "_"
     reserved = _RESERVED.match(name)
     return name if reserved is None else f"{reserved.group()}_{name[reserved.end() :]}"
 
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
-    """A sort key in which numbers count as numbers: slice_2 before slice_10.
+    """A sort key in which numbers count as numbers, of any length: slice_2 before slice_10.
 
     >>> sorted(["slice_10", "slice_2", "slice_1"], key=natural_key)
     ['slice_1', 'slice_2', 'slice_10']
     """
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    digits = [part.lstrip("0") if part[0] in "0123456789" else None for part in parts]
+    # Python makes no number of thousands of digits: longer ones are larger, and of one length they sort as texts.
+    keys = ((-1, part) if number is None else (len(number), number) for part, number in zip(parts, digits, strict=True))
     # The name itself comes last, so that "a01" and "a1" have an order too.
-    return (*((int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts), (-2, name))
+    return (*keys, (-2, name))
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number from 0 on that a text is; None where it is none, or has more than nine digits.
+
+    >>> whole_number("12"), whole_number("-1"), whole_number("1e3"), whole_number("9" * 5000)
+    (12, None, None, None)
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text.lstrip("0")) <= _MOST_DIGITS else None
+
+
+def shortened(text: str, longest: int = 120) -> str:
+    """A text for a sentence: cut where it is longer than anybody reads."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def listed(names: Collection[str], at_most: int = 5) -> str:
@@ -216,6 +242,6 @@ def listed(names: Collection[str], at_most: int = 5) -> str:
     >>> listed(["a", "b", "c", "d"], at_most=2)
     'a, b and 2 more'
     """
-    ordered = sorted(names, key=natural_key)
+    ordered = [shortened(name) for name in sorted(names, key=natural_key)]
     more = len(ordered) - at_most
     return ", ".join(ordered[:at_most]) + (f" and {more} more" if more > 0 else "")

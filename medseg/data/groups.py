@@ -10,7 +10,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 
 from medseg.core.errors import UsageError
-from medseg.data.dataset import Case, listed, natural_key
+from medseg.data.dataset import Case, listed, natural_key, whole_number
 
 __all__ = ["by_patient", "divided_patients", "grouped"]
 
@@ -80,10 +80,11 @@ def _by_column(cases: Sequence[Case], rule: str) -> tuple[tuple[Case, ...], tupl
 
 def _by_block(cases: Sequence[Case], rule: str) -> tuple[tuple[Case, ...], tuple[str, ...]]:
     size = rule.removeprefix("block:")
-    if not size.isascii() or not size.isdigit() or int(size) < 1:
+    length = whole_number(size)
+    if not length:
         raise UsageError(f'data.group is "{rule}": after "block:" goes how many neighbouring cases, as in "block:5".')
     ordered = sorted((case.id for case in cases), key=natural_key)
-    blocks = [ordered[start : start + int(size)] for start in range(0, len(ordered), int(size))]
+    blocks = [ordered[start : start + length] for start in range(0, len(ordered), length)]
     group_of = {name: f"{block[0]}…{block[-1]}" for block in blocks for name in block}
     note = f"{len(cases)} cases in {len(blocks)} blocks of up to {size} neighbours, by the order of their ids."
     return tuple(replace(case, group=group_of[case.id]) for case in cases), (note,)

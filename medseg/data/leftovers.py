@@ -38,7 +38,7 @@ def left_aside_of(listings: Sequence[Listing], root: Path) -> tuple[str, ...]:
     foreign = [path for each in listings for path in foreign_files(each)]
     special = [path for each in listings for path in each.special]
     closed = [each.folder for each in listings if not each.is_readable]
-    return (*_foreign_note(foreign), *_special_note(special), *_closed_note(closed, root))
+    return (*_foreign_note(foreign), *_special_note(special, root), *_closed_note(closed, root))
 
 
 def foreign_files(found: Listing) -> list[Path]:
@@ -78,10 +78,15 @@ def _foreign_note(paths: Sequence[Path]) -> tuple[str, ...]:
     return (f"{len(paths)} {are} of no kind that medseg reads and {were} left aside: {words}{more}.{formats}",)
 
 
-def _special_note(paths: Sequence[Path]) -> tuple[str, ...]:
+def _special_note(paths: Sequence[Path], root: Path) -> tuple[str, ...]:
     if not paths:
         return ()
-    words = listed([f"{path.name} ({kind_of_special(path) or 'a link that leads nowhere'})" for path in paths])
+    words = listed(
+        [
+            f"{path.relative_to(root).as_posix()} ({kind_of_special(path) or 'a link that leads nowhere'})"
+            for path in paths
+        ]
+    )
     are = "1 entry is no file and was" if len(paths) == 1 else f"{len(paths)} entries are no files and were"
     return (f"{are} left aside: {words}.",)
 

@@ -14,7 +14,7 @@ from medseg.core.errors import InputError
 from medseg.data.dataset import natural_key
 from medseg.data.leftovers import foreign_files
 from medseg.io.foreign import foreign_stem, is_image_format
-from medseg.io.listing import listing
+from medseg.io.listing import is_folder, listing
 
 __all__ = [
     "Scans",
@@ -85,7 +85,7 @@ def scans_in(folder: Path, ending: str | None = None, keep_twins: bool = False) 
 
 def stem_of(path: Path) -> str:
     """The name of a scan: a file's without its suffixes, a folder's whole."""
-    if path.is_dir():
+    if is_folder(path):
         return path.name
     stem = io.stem(path)
     return foreign_stem(path) if stem == path.name and is_image_format(path) else stem

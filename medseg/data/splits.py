@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.core.errors import InputError, UsageError
-from medseg.data.dataset import Case, Dataset, listed, natural_key
+from medseg.data.dataset import Case, Dataset, listed, natural_key, safe_id, whole_number
 from medseg.io import files
 
 __all__ = ["SPLITS_SCHEMA", "Fold", "Splits", "fold", "load_splits", "make_splits", "save_splits", "split_by_group"]
@@ -100,8 +100,8 @@ def fold(splits: Splits, which: int | str) -> Fold:
     """
     if which == "all":
         return Fold(_ordered({name for part in splits.folds for name in (*part.train, *part.validation)}), ())
-    number = int(which) if str(which).isdecimal() else -1
-    if not 0 <= number < len(splits.folds):
+    number = whole_number(str(which))
+    if number is None or not 0 <= number < len(splits.folds):
         numbers = "0" if len(splits.folds) == 1 else f"0…{len(splits.folds) - 1}"
         raise UsageError(f"There is no fold {which}: these splits have the folds {numbers}, or take all.")
     return splits.folds[number]
@@ -196,7 +196,8 @@ def _parsed(stored: object, path: Path, held_out_key: str) -> tuple[Fold, ...]:
 def _names(entry: object, key: str) -> set[str] | None:
     """The case ids that an entry lists under `key`; None if they are no list of texts."""
     names = entry.get(key) if isinstance(entry, Mapping) else None
-    return set(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return {safe_id(name) for name in names} if is_list and isinstance(names, list) else None
 
 
 def _refuse_straddling(splits: Splits, cases: Sequence[Case]) -> None:

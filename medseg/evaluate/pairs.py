@@ -15,7 +15,7 @@ from medseg.core.errors import InputError, MedsegError, UsageError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
 from medseg.data.case_ids import has_digest, plain_name
-from medseg.data.dataset import Case, LabelSource, listed, natural_key
+from medseg.data.dataset import Case, LabelSource, listed, natural_key, safe_id
 from medseg.data.groups import grouped
 from medseg.data.layouts.declaration import labels as declared_labels
 from medseg.data.layouts.declaration import read_declaration
@@ -145,10 +145,10 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
         raise UsageError(f"{folder} does not exist." if not folder.exists() else f"{folder} is a file, not a folder.")
     files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
     found: dict[str, Path] = {}
-    stems = {stem(file) for file in files}
+    stems = {safe_id(stem(file)) for file in files}
     recorded = _recorded(folder)
     for file in sorted(files, key=lambda file: natural_key(file.name)):
-        case = recorded.get(file.name, stem(file))
+        case = recorded.get(file.name, safe_id(stem(file)))
         if case is None or any(case.endswith(ending) and case.removesuffix(ending) in stems for ending in _BESIDE):
             continue
         kind = kind_of(file)

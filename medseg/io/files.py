@@ -165,6 +165,10 @@ def read_json(path: Path | str, what: str) -> Any:  # noqa: ANN401  any JSON val
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} ({what}) is not text in UTF-8; it may be damaged.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} ({what}) cannot be read: it is nested too deeply, or holds a number of thousands of digits."
+        ) from error
 
 
 def digest(path: Path | str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medseg.core.errors import is_shortage
 
-__all__ = ["Listing", "is_folder", "is_regular", "kind_of_special", "listing"]
+__all__ = ["Listing", "exists", "is_folder", "is_regular", "kind_of_special", "listing"]
 
 _SPECIAL: Mapping[int, str] = {
     stat.S_IFIFO: "a pipe (FIFO)",
@@ -73,6 +73,11 @@ def is_regular(path: Path) -> bool:
     """Whether a path is a regular file, or a link to one; False also where that cannot be told."""
     mode = _mode(path)
     return mode is not None and stat.S_ISREG(mode)
+
+
+def exists(path: Path) -> bool:
+    """Whether anything is there; False also for names that no system takes (too long, with a null)."""
+    return _mode(path) is not None
 
 
 def is_folder(path: Path) -> bool:

@@ -50,6 +50,8 @@ MODALITIES = frozenset({"CT", "MR", "PT", "NM", "US", "XA", "MG", "CR", "DX", "R
 _CODES = {"PET": "PT", "MRI": "MR"}
 """What people say → what DICOM writes."""
 
+_MOST_DIGITS = 9
+
 _EXAMPLES: Mapping[str, str] = {
     "series": "a SeriesInstanceUID or a SeriesNumber",
     "modality": "a modality as DICOM writes it, such as CT, MR or PT, or CT+PT for both as channels",
@@ -215,8 +217,8 @@ def _check(key: str, value: str) -> None:
         raise UsageError(f"'{key}' is no key of --read; {advice}")
     if key in _ALLOWED and value not in _ALLOWED[key]:
         raise UsageError(f"--read {key}={value} is not allowed; {key} is one of {', '.join(_ALLOWED[key])}.")
-    if key == "volume" and not (value.isascii() and value.isdigit()):
-        raise UsageError(f"--read volume={value} is not allowed; volume is a whole number, counted from 0.")
+    if key == "volume" and not (value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS):
+        raise UsageError(f"--read volume={value:.20} is not allowed; volume is a whole number, counted from 0.")
     if key in _EXAMPLES and not value.strip():
         raise UsageError(f"--read {key}= is empty; give {_EXAMPLES[key]}.")
     if key in ("modality", "series") and "+" in value:
@@ -224,7 +226,7 @@ def _check(key: str, value: str) -> None:
     if key == "select" and not all(word.strip() for part in value.split(",") for word in part.partition("=")):
         raise UsageError(f"--read select={value} is not allowed; give {_EXAMPLES['select']}.")
     if key == "fraction" and not _is_fraction(value):
-        raise UsageError(f"--read fraction={value} is not allowed; fraction is a number above 0 and up to 1.")
+        raise UsageError(f"--read fraction={value:.20} is not allowed; fraction is a number above 0 and up to 1.")
 
 
 def _check_several(key: str, value: str) -> None:

@@ -110,9 +110,10 @@ def test_pipes_and_devices_are_left_aside_in_every_layout(tmp_path, name):
     (tmp_path / home / "c_8.nii.gz").symlink_to("/dev/zero")
     (tmp_path / home / "c_7.dcm").symlink_to(tmp_path / "gone.dcm")
     dataset = open_dataset(tmp_path, DataConfig())
+    at = "" if home == "." else f"{home}/"
     note = (
-        "4 entries are no files and were left aside: c_7.dcm (a link that leads nowhere), c_8.nii.gz (a device), "
-        "c_9.nii.gz (a pipe (FIFO)), readme (a pipe (FIFO))."
+        f"4 entries are no files and were left aside: {at}c_7.dcm (a link that leads nowhere), {at}c_8.nii.gz "
+        f"(a device), {at}c_9.nii.gz (a pipe (FIFO)), {at}readme (a pipe (FIFO))."
     )
     assert note in dataset.notes
     assert note in find_inputs([tmp_path]).notes

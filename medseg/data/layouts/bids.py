@@ -15,7 +15,7 @@ from medseg import io
 from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
-from medseg.data.dataset import BadCase, Case, Dataset, LabelSource, listed, natural_key, safe_id
+from medseg.data.dataset import BadCase, Case, Dataset, LabelSource, listed, natural_key, safe_id, whole_number
 from medseg.data.layouts.ambiguity import Candidates, refuse_unclear
 from medseg.data.layouts.channels import channels_of_most
 from medseg.data.layouts.rows import parsed
@@ -126,7 +126,7 @@ def _files(tree: Path) -> Iterator[_File]:
         for path in sorted(subject.rglob("sub-*"), key=lambda path: natural_key(path.name)):
             if is_regular(path) and io.kind_of(path) not in (None, "dicom"):
                 parts = io.stem(path).split("_")
-                pairs = [re.fullmatch(r"([a-z]+)-([A-Za-z0-9+.]+)", part) for part in parts[:-1]]
+                pairs = [re.fullmatch(r"([a-z]+)-(.+)", part) for part in parts[:-1]]
                 entities = {match[1]: match[2] for match in pairs if match}
                 suffixes = [part for part, match in zip(parts, [*pairs, None], strict=True) if not match]
                 yield _File(path, entities, tuple(suffixes))
@@ -191,10 +191,10 @@ def _names(maps: Sequence[_File], root: Path) -> Labels | None:
     names: dict[int, tuple[str, Path]] = {}
     for path in sorted(tables):
         for row in parsed(path)[1]:
-            index, name = row.cells.get("index", ""), row.cells.get("name", "")
-            if not index.isdecimal() or not name or int(index) == 0:
+            index, name = whole_number(row.cells.get("index", "")), row.cells.get("name", "")
+            if not index or not name:
                 continue
-            known, where = names.setdefault(int(index), (name, path))
+            known, where = names.setdefault(index, (name, path))
             if known != name:
                 raise InputError(f"{path} calls the value {index} '{name}', but {where} calls it '{known}'.")
     values: dict[str, list[int]] = {}

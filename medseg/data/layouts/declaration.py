@@ -10,6 +10,7 @@ from typing import Any
 
 from medseg.core.errors import InputError
 from medseg.core.labels import Labels
+from medseg.data.dataset import shortened, whole_number
 from medseg.io import files
 from medseg.io.listing import is_regular
 
@@ -87,9 +88,11 @@ def _is_msd(key: str, entry: object) -> bool:
 
 def _whole_numbers(numbers: object, name: str, path: Path) -> tuple[int, ...]:
     listed = numbers if isinstance(numbers, list) else [numbers]
-    whole = tuple(int(str(n)) for n in listed if (isinstance(n, int) or str(n).isdecimal()) and not isinstance(n, bool))
-    if not listed or len(whole) != len(listed):
+    whole = [whole_number(str(n)) for n in listed if isinstance(n, int | str) and not isinstance(n, bool)]
+    found = tuple(number for number in whole if number is not None)
+    if not listed or len(found) != len(listed):
         raise InputError(
-            f"{path}: label '{name}' has the value {numbers!r}; it must be a whole number, or a list of them."
+            f"{path}: label '{shortened(name)}' has the value {shortened(repr(numbers))}; it must be a whole number, "
+            "or a list of them."
         )
-    return whole
+    return found

@@ -11,11 +11,12 @@ from typing import Any
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, safe_id
+from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, safe_id, shortened
 from medseg.data.layouts import declaration
 from medseg.data.layouts.channels import names_by_looking
 from medseg.data.layouts.unread import refuse_if_all_unread, unread_channels, unread_label
 from medseg.data.scans import NUMBERED, Scans, by_channel, hidden_note, scans_in, stem_of, test_folder
+from medseg.io.listing import exists
 
 __all__ = ["open_folder", "recognises"]
 
@@ -88,7 +89,7 @@ class _Finder:
     def find(self, text: str) -> tuple[Path, ...]:
         """The files that one listed path stands for: itself, its unpacked twin, or its `_0000` channels; else none."""
         path = self.root / text.replace("\\", "/")
-        if path.exists():
+        if exists(path):
             return (path,)
         scans = self.scans(path.parent)
         stem = io.stem(path)
@@ -131,13 +132,17 @@ def _case(entry: Mapping[str, Any], finder: _Finder) -> Case | BadCase:
         channels = unread if len(names) > 1 else dict(zip(("",), unread.values(), strict=False))
         return unread_channels(case_id, channels, images)
     if absent:
-        reason = f"{declaration.DECLARATION} lists the image {' and '.join(absent)}, but there is no such file."
+        reason = (
+            f"{declaration.DECLARATION} lists the image {shortened(' and '.join(absent))}, but there is no such file."
+        )
         return BadCase(case_id, reason, images)
     label_elsewhere = finder.foreign(label_name) if not label else None
     if label_elsewhere is not None:
         return unread_label(case_id, label_elsewhere, images)
     if not label:
-        finder.notes.append(f"Case {case_id}: the label map {label_name} is listed, but there is no such file.")
+        finder.notes.append(
+            f"Case {case_id}: the label map {shortened(label_name)} is listed, but there is no such file."
+        )
     fold = entry.get("fold")
     return Case(
         case_id, images, label[0] if label else None, fold=fold if isinstance(fold, int) and fold >= 0 else None

@@ -17,6 +17,7 @@ from medseg.data.layouts.pairing import Channels, pair
 from medseg.data.layouts.unread import refuse_if_all_unread
 from medseg.data.pictures import is_rgb
 from medseg.data.scans import NUMBERED, Scans, by_channel, hidden_note, scans_in, test_folder
+from medseg.io.listing import exists
 
 __all__ = ["open_folder", "recognises"]
 
@@ -101,7 +102,7 @@ def _listed(entries: object, root: Path, path: Path) -> tuple[dict[str, Channels
         if not isinstance(files, list) or not isinstance(entry.get("label"), str):
             raise InputError(f'{path}: case {name} under "dataset" must be {{"images": […], "label": …}}.')
         found = {f"{number:04d}": root / str(file) for number, file in enumerate(files)}
-        images[name] = {suffix: file for suffix, file in found.items() if file.exists()}
+        images[name] = {suffix: file for suffix, file in found.items() if exists(file)}
         labels[name] = root / entry["label"]
     return images, labels
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from medseg import io
 from medseg.data.dataset import LabelSource
 from medseg.data.scans import scans_in, stem_of
+from medseg.io.listing import is_folder
 
 __all__ = ["is_mask", "label_source", "looks_like_mask", "structure_names", "without_mask_word"]
 
@@ -36,7 +37,7 @@ _OF_IMAGES = ("masked", "masking")
 
 def label_source(path: Path) -> LabelSource:
     """What a path that is given as a label stands for: a folder of masks is each of them by its name."""
-    if not path.is_dir():
+    if not is_folder(path):
         return path
     scans = scans_in(path)
     kinds = {name: io.kind_of(each) for name, each in scans.paths.items()}

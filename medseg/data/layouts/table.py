@@ -15,20 +15,21 @@ table. `written` makes a table of cases that `open_table` reads again. Lines tha
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError, UsageError
-from medseg.data.dataset import BadCase, Case, Dataset, LabelSource, natural_key, safe_id
+from medseg.data.dataset import BadCase, Case, Dataset, LabelSource, natural_key, safe_id, shortened, whole_number
 from medseg.data.layouts.channels import names_by_looking
 from medseg.data.layouts.rows import Row, header_of, line_of, parsed
 from medseg.data.layouts.sources import label_source
 from medseg.data.scans import stem_of
 from medseg.io.foreign import why_unread
-from medseg.io.listing import is_regular
+from medseg.io.listing import exists, is_regular
 from medseg.io.names import file_key
 
 __all__ = ["FILE_NAME", "is_table", "open_folder", "open_table", "recognises", "written"]
@@ -195,9 +196,8 @@ def _columns(header: Sequence[str], path: Path) -> _Columns:
 
 def _channels(columns: Sequence[str], path: Path) -> dict[str, str]:
     """Name of each channel → its column; numbered ones in the order of their numbers."""
-    numbers = {
-        1 if name == "image" else int(name[6:]): name for name in columns if name == "image" or name[6:].isdecimal()
-    }
+    found = {name: 1 if name == "image" else whole_number(name[6:]) for name in columns}
+    numbers = {number: name for name, number in found.items() if number is not None}
     if len(numbers) == len(columns):
         return {str(number): numbers[number] for number in sorted(numbers)}
     if len(numbers) > 1:
@@ -259,16 +259,26 @@ def _label(row: Row, columns: _Columns, path: Path, wrong: list[str]) -> LabelSo
 
 
 def _existing(text: str, table: Path, line: int, column: str, wrong: list[str]) -> Path:
-    """The path of a cell; backslashes are taken for slashes where nothing is called so."""
-    path = table.parent / text
-    if not path.exists():
-        path = table.parent / text.replace("\\", "/")
-    path = io.main_file(path)
-    if not path.exists():
-        wrong.append(f"line {line}: there is no {text} ({column})")
+    """The path of a cell; where nothing is called so, as it may have been meant (see `_spellings`)."""
+    paths = [table.parent / spelling for spelling in _spellings(text)]
+    path = next((each for each in paths if exists(each)), paths[0])
+    if not exists(path):
+        wrong.append(f"line {line}: there is no {shortened(text)} ({column})")
     elif io.kind_of(path) is None and not isinstance(label_source(path), Mapping):
-        wrong.append(f"line {line}: {text} {why_unread(path, with_kinds=False)} ({column})")
+        wrong.append(f"line {line}: {shortened(text)} {why_unread(path, with_kinds=False)} ({column})")
     return path
+
+
+def _spellings(text: str) -> Iterator[str]:
+    r"""Ways to read the path of a cell: backslashes for slashes, and names of files that are no UTF-8.
+
+    Such a name stands in a table as a screen shows it (M\udcfcller), or in the bytes that it has on the disk.
+    """
+    yield text
+    yield text.replace("\\", "/")
+    yield re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), text)
+    with suppress(UnicodeEncodeError):
+        yield os.fsdecode(text.encode("cp1252"))
 
 
 def _fold(row: Row, wrong: list[str]) -> tuple[int | None, str]:
@@ -277,14 +287,14 @@ def _fold(row: Row, wrong: list[str]) -> tuple[int | None, str]:
     if not split:
         wrong.append(f"line {row.line}: split is '{row.cells['split']}', but must be train, validation or test")
     number = text.removesuffix(".0")
-    if text and not (number.isascii() and number.isdecimal()):
-        wrong.append(f"line {row.line}: fold is '{text}', but must be a number from 0 on")
+    if text and whole_number(number) is None:
+        wrong.append(f"line {row.line}: fold is '{shortened(text)}', but must be a number from 0 on")
         return None, split
     if text and split == "validation":
         wrong.append(f"line {row.line}: fold and split both say who validates; give one of both")
     if split == "validation":
         return 0, split
-    return (int(number) if text else None), split
+    return whole_number(number), split
 
 
 def _read(row: Row, columns: _Columns, wrong: list[str]) -> dict[str, str]:
