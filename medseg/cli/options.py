@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ import typer
 from medseg.core.errors import UsageError
 
 __all__ = ["Shared", "parse_pairs", "shared_options"]
+
+
+MOST_JOBS = 1024
+MOST_THREADS = 64
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class Shared:
     seed: int | None
     read: dict[str, str]
 
+    @property
+    def threads(self) -> int | None:
+        """How many threads compute; more than there are cores are slower, and thousands are more than torch bears."""
+        return None if self.jobs is None else min(self.jobs, max(MOST_THREADS, os.cpu_count() or 1))
+
 
 def _signature(
     *,
@@ -57,14 +67,24 @@ def _signature(
     ] = "auto",
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", min=1, metavar="N", envvar="MEDSEG_JOBS", help="How many at once; default: the cores."),
+        typer.Option(
+            "--jobs",
+            min=1,
+            max=MOST_JOBS,
+            metavar="N",
+            envvar="MEDSEG_JOBS",
+            help="How many at once; default: the cores.",
+        ),
     ] = None,
     max_memory: Annotated[
         str | None,
         typer.Option("--max-memory", metavar="8G", envvar="MEDSEG_MAX_MEMORY", help="Memory the command may take."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, metavar="N", envvar="MEDSEG_SEED", help="Seed of everything random.")
+        int | None,
+        typer.Option(
+            "--seed", min=0, max=2**32 - 1, metavar="N", envvar="MEDSEG_SEED", help="Seed of everything random."
+        ),
     ] = None,
     read: Annotated[
         list[str] | None,

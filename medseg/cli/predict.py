@@ -87,7 +87,7 @@ def command(
         labels=parse_label_outputs(label or ()),
         overwrite=overwrite,
     )
-    _use_threads(shared.jobs)
+    _use_threads(shared.threads)
     finished = _followed(predict_cases(inputs, model, out, options), out, shared)
     counts = dict(finished.summary) if finished else {}
     done, current, elsewhere, failed = (counts.get(key, 0) for key in ("predicted", "current", "elsewhere", "failed"))
@@ -131,8 +131,8 @@ def _seg_type(given: str) -> "SegType":
     return "binary" if given == "binary" else "labelmap"
 
 
-def _use_threads(jobs: int | None) -> None:
-    if jobs is not None:
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
         import torch
 
-        torch.set_num_threads(jobs)
+        torch.set_num_threads(threads)

@@ -60,7 +60,9 @@ def command(
         str | None,
         typer.Option("--budget", metavar="15m|2h", help="Time for all of it. Default: 1 h on a CPU, 2 h on a GPU."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs instead of a budget.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, max=1_000_000, help="Epochs instead of a budget.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad cases out instead of stopping.")] = False,
     dry_run: Annotated[
@@ -91,7 +93,7 @@ def command(
         resume=resume,
         skip_bad=skip_bad,
         device=shared.device,
-        threads=shared.jobs,
+        threads=shared.threads,
         max_memory_bytes=shared.max_memory_bytes,
         used_s=time.monotonic() - STARTED_S,
     )

@@ -21,6 +21,10 @@ __all__ = ["config_to_yaml", "list_presets", "load_config", "parse_label_outputs
 Values = dict[str, Any]
 
 
+LONGEST_SHOWN = 100
+"""Characters of an override that a sentence repeats."""
+
+
 def load_config(source: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     """The configuration that a preset or file and `KEY=VALUE` overrides make together.
 
@@ -41,8 +45,8 @@ def load_config(source: str | Path | None, overrides: Sequence[str] = ()) -> Con
             _assign(values, key, value, str(path))
     for override in overrides:
         key, value = _parse_override(override)
-        _assign(values, key, value, f"--set {override}")
-        origins[key] = f"--set {override}: "
+        _assign(values, key, value, f"--set {_shown(override)}")
+        origins[key] = f"--set {_shown(override)}: "
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -151,8 +155,10 @@ def _leaves(section: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str,
 def _parse_override(override: str) -> tuple[str, object]:
     key, _, text = (part.strip() for part in override.partition("="))
     if not key or not text:
-        raise UsageError(f"--set {override}: write KEY=VALUE, such as training.learning_rate=1e-3; no value is null.")
-    return key, parse_yaml(text, f"--set {override}")
+        raise UsageError(
+            f"--set {_shown(override)}: write KEY=VALUE, such as training.learning_rate=1e-3; no value is null."
+        )
+    return key, parse_yaml(text, f"--set {_shown(override)}")
 
 
 def _assign(values: Values, key: str, value: object, where: str) -> None:
@@ -169,3 +175,8 @@ def _assign(values: Values, key: str, value: object, where: str) -> None:
         if not isinstance(values, dict):
             raise UsageError(f"{where}: {section} is {values} already; say all its keys in one {{…}}.")
     values[last] = value
+
+
+def _shown(override: str) -> str:
+    """An override as a sentence can repeat it: a line at most."""
+    return override if len(override) <= LONGEST_SHOWN else f"{override[:LONGEST_SHOWN]}…"

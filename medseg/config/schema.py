@@ -33,7 +33,7 @@ LayoutName = Literal["auto", "table", "msd", "nnunet", "paired", "folders", "dic
 
 class _Section(BaseModel):
     # YAML reads the text "1" as a number: where text is wanted, it is text again.
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "_Section":
@@ -212,19 +212,19 @@ class TrainingConfig(_Section):
     """Decay of the moving average of the weights; 0 takes the last weights as they are."""
     foreground: Probability = 0.5
     """Share of the patches that are centred on a labelled voxel."""
-    steps_an_epoch: int = Field(50, ge=1)
+    steps_an_epoch: int = Field(50, ge=1, le=1_000_000)
     name: str | None = Field(None, min_length=1, max_length=64)
     """What the model is called, also in DICOM objects; no name of a folder is put there instead."""
     description: str | None = Field(None, min_length=1, max_length=1024)
     """What the model is for, in words."""
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1, le=1_000_000)
     dice_weight: float = Field(1.0, ge=0)
     cross_entropy_weight: float = Field(1.0, ge=0)
     arithmetic: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     memory_format: Literal["auto", "channels_first", "channels_last"] = "auto"
     validations: int = Field(3, ge=1, le=1000)
     """How often whole volumes are validated, the one at the end included."""
-    checkpoint_every_s: float = Field(60.0, gt=0)
+    checkpoint_every_s: float = Field(60.0, gt=0, le=86_400)
     workers: int = Field(0, ge=0, le=64)
 
 

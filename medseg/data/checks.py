@@ -19,6 +19,8 @@ from medseg.core.geometry import Geometry, Reorientation
 from medseg.core.labels import LARGEST_VALUE, Labels
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.alignment import brought_to, overlap_of
+from medseg.data.dataset import MOST_VALUES
+from medseg.io.values import NotALabelMapError
 
 __all__ = [
     "UNPLACED_IMAGES",
@@ -29,6 +31,7 @@ __all__ = [
     "constant_channels",
     "count_values",
     "on_grid_of",
+    "refuse_images",
     "refuse_undeclared",
 ]
 
@@ -179,13 +182,39 @@ def _overlap_notes(first: Volume, other: Volume, names: tuple[str, str], case: s
 
 
 def count_values(array: NDArray[np.integer]) -> dict[int, int]:
-    """Value → number of voxels, ascending, for a map of values from 0 to 65,535."""
+    """Value → number of voxels, ascending; quick for a map of values from 0 to 65,535, as files hold them."""
     flat = array.ravel(order="K")
+    if array.size and not 0 <= int(array.min()) <= int(array.max()) <= LARGEST_VALUE:
+        return {int(value): int(n) for value, n in zip(*np.unique(flat, return_counts=True), strict=True)}
     counts = np.zeros(LARGEST_VALUE + 1, np.int64)
     for start in range(0, flat.size, _CHUNK):
         found = np.bincount(flat[start : start + _CHUNK])
         counts[: found.size] += found
     return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+
+
+def refuse_images(label_map: LabelMap, labels: Labels | None, what: str) -> None:
+    """Refuse a map of so many values that it must be an image; work on labels grows with their number, or its square.
+
+    Args:
+        label_map: As it was read.
+        labels: What is declared; None: nothing.
+        what: The map, at the beginning of a sentence: "The reference".
+
+    Raises:
+        NotALabelMapError: It holds more than `MOST_VALUES`, and more than twice what is declared or what it names.
+    """
+    declared = labels or label_map.labels
+    most = max(MOST_VALUES, 0 if declared is None else 2 * len(declared.classes))
+    if int(label_map.array.max(initial=0)) <= most:
+        return
+    values = [value for value in count_values(label_map.array) if value != 0]
+    if len(values) > most:
+        way_out = "" if declared is not None else " If it is a label map, declare its labels in a dataset.json."
+        raise NotALabelMapError(
+            f"{what} holds {len(values)} different values (from {values[0]} to {values[-1]}): it looks like an image."
+            f"{way_out}"
+        )
 
 
 def refuse_undeclared(counts: dict[int, int], labels: Labels, case: str) -> None:

@@ -26,7 +26,7 @@ from medseg.core.labels import Labels, folded, translated, union
 from medseg.core.shear import straightening
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_case
-from medseg.data.checks import constant_channels, count_values
+from medseg.data.checks import constant_channels, count_values, refuse_images
 from medseg.data.contrast import Flattened, flattened
 from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, resolve_labels
 
@@ -396,6 +396,7 @@ def _read(
     case: Case, labels: Labels | None, channels: Sequence[str], options: io.ReadOptions
 ) -> tuple[Volume, LabelMap, tuple[str, ...]]:
     image, label_map, notes = read_case(case, labels, options, channels)
+    refuse_images(label_map, labels, f"Case {case.id}: the label map")
     if image.n_channels != len(channels):
         raise InputError(
             f"Case {case.id} has {image.n_channels} channels, but the data set has {len(channels)} "

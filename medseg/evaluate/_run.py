@@ -5,6 +5,7 @@ go to processes that are started afresh (spawn), a few at a time, and come back 
 pairs in work and not of the data set.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,6 +34,9 @@ Judged = str | Path | LabelMap | Mapping[str, str | Path | LabelMap]
 
 WORTH_A_PROCESS = 4
 """A process takes a second or two to start: fewer cases than this are compared sooner without it."""
+
+MOST_OWN_VALUES = 32
+"""More values than this in one reference alone are said. Not measured: a reference may have a few rare structures."""
 
 _BYTES_A_VOXEL = 4
 """Reckoned for a pair: two maps of up to two bytes a voxel."""
@@ -334,7 +338,7 @@ def _warn_of_pairs(pairs: Sequence[Pair]) -> Iterator[str]:
 
 
 def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: EvaluateOptions) -> tuple[str, ...]:
-    warnings = [*_warn_of_extra_structures(measured, labels)]
+    warnings = [*_warn_of_extra_structures(measured, labels), *_warn_of_images(measured, labels)]
     if not labels.names:
         warnings.append("No label could be judged: the references hold nothing but background, or none could be read.")
     pictures = [facts for facts in measured if facts.grid is not None and _is_picture(facts.grid, facts.placed)]
@@ -356,6 +360,20 @@ def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: Evaluat
             "than the boundary. Choose a larger --tolerance."
         )
     return tuple(warnings)
+
+
+def _warn_of_images(measured: Sequence[Facts], labels: Labels) -> Iterator[str]:
+    """A reference of 8 bits that is an image has a label for each shade, which all other cases lack as they should."""
+    values_of = {facts.pair.case: set(facts.reference_counts) for facts in measured if facts.labels is None}
+    seen = Counter(value for values in values_of.values() for value in values)
+    for case, values in values_of.items():
+        own = sorted(value for value in values if seen[value] == 1 and value in labels.classes)
+        if len(own) > MOST_OWN_VALUES and len(values_of) > 1:
+            yield (
+                f"The reference of {case} holds {len(own)} values that no other reference has (from {own[0]} to "
+                f"{own[-1]}), each a label of its own: is it an image? Then take it out, or say with --labels which "
+                "values are labels; absent in the other cases, they lift all means."
+            )
 
 
 def _warn_of_extra_structures(measured: Sequence[Facts], labels: Labels) -> Iterator[str]:

@@ -25,6 +25,7 @@ from medseg.core.errors import InputError, MedsegError, UsageError, is_shortage
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded
 from medseg.core.volume import LabelMap
+from medseg.data.checks import count_values, refuse_images
 from medseg.evaluate.catalogue import Metric
 from medseg.evaluate.engine import Curve, Engine, Probabilities
 from medseg.evaluate.meaning import Meant, agreed, read_prediction, read_reference
@@ -179,6 +180,7 @@ def measure(pair: Pair, labels: Labels | None, options: EvaluateOptions) -> Fact
 
     def compare() -> Facts:
         predicted = read_prediction(prediction, raw, options.read, labels)
+        refuse_images(predicted, labels, "The prediction")
         agreed_on = _agreement({**truth.readers, "prediction": predicted} if truth.readers else {}, labels)
         return _compare(replace(facts, agreement=agreed_on), raw, predicted, labels, options)
 
@@ -230,9 +232,12 @@ def _truth(source: Source, pair: Pair, labels: Labels | None, options: EvaluateO
         InputError: A map cannot be read, or the readers' do not belong together.
     """
     found = read_reference(source, pair.predicted, options.read, labels)
+    refuse_images(found, labels, "It")
     if not pair.readers:
         return _Truth(found, agreed(found, None, (pair.reference, None), labels), {})
     others = {name: read_reference(each, pair.predicted, options.read, labels) for name, each in pair.readers.items()}
+    for name, other in others.items():
+        refuse_images(other, labels, f"The map of the reader {name}")
     readers = in_one_numbering({"reference": found, **others})
     found, notes = consensus(readers, options.consensus)
     return _Truth(found, agreed(found, None, (found, None), labels), readers, notes)
@@ -420,7 +425,7 @@ def _to_measure(facts: Facts, named: Labels, labels: Labels | None, options: Eva
 def _counts(reference: LabelMap, labels: Labels | None) -> dict[int, int]:
     """Voxels of each value of a reference that has nothing to be compared with."""
     ignore = None if labels is None else labels.ignore
-    return confusion(reference.array, reference.array, ignore=ignore).reference_counts
+    return {value: n for value, n in count_values(reference.array).items() if value != ignore}
 
 
 def _undeclared(counts: Mapping[int, int], labels: Labels | None) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from medseg.data.checks import (
     OtherGridError,
     constant_channels,
     on_grid_of,
+    refuse_images,
 )
 from medseg.data.dataset import Case, listed
 from medseg.data.fingerprint import CaseFacts, flattened_channels, measure_case
@@ -220,6 +221,7 @@ def _labels_of(job: Job, image: Volume) -> tuple[LabelMap | None, list[Finding]]
     try:
         wanted = None if job.labels is None else job.labels.names
         read = read_label_map(case.label, job.options.updated(case.read), case.images[0], wanted)
+        refuse_images(read, job.labels, "The label map")
     except NotALabelMapError as error:
         return None, [_finding(job, "not_a_label_map", "error", str(error), _REDRAW)]
     except InputError as error:

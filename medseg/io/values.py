@@ -138,8 +138,9 @@ def label_dtype(array: NDArray[np.generic]) -> type[np.uint8 | np.uint16 | np.in
 def _scaled(stored: NDArray[np.generic], scaling: Scaling) -> NDArray[np.float32]:
     # Slab by slab along the last axis (the slowest in files): float64 of the whole would be 8 bytes a voxel.
     scaled = np.empty_like(stored, np.float32)
-    for k in range(stored.shape[-1]):
-        scaled[..., k] = scaling.apply(stored[..., k])
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is mended and told below
+        for k in range(stored.shape[-1]):
+            scaled[..., k] = scaling.apply(stored[..., k])
     return scaled
 
 

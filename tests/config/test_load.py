@@ -120,7 +120,7 @@ def test_a_section_of_comments_and_an_empty_file_say_nothing(write):
         ),
         ("training:\n  learning_rate: 11", "training.learning_rate is 11, but must be a number > 0 and ≤ 10, or null."),
         ("training:\n  workers: 2.5", "training.workers is 2.5, but must be a whole number ≥ 0 and ≤ 64."),
-        ("training:\n  epochs: 0", "training.epochs is 0, but must be a whole number ≥ 1, or null."),
+        ("training:\n  epochs: 0", "training.epochs is 0, but must be a whole number ≥ 1 and ≤ 1000000, or null."),
         ("network:\n  name: unett", "Did you mean unet?"),
         ("network:\n  upsample: null", "network.upsample is null, but must be transposed, nearest or linear."),
         (
@@ -182,7 +182,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
             "network.upsample=liner",
             "network.upsample is 'liner', but must be transposed, nearest or linear. Did you mean linear?",
         ),
-        ("training.epochs=many", "training.epochs is 'many', but must be a whole number ≥ 1, or null."),
+        ("training.epochs=many", "training.epochs is 'many', but must be a whole number ≥ 1 and ≤ 1000000, or null."),
         ("training.epochs", "write KEY=VALUE, such as training.learning_rate=1e-3; no value is null."),
         ("training.epochs=", "write KEY=VALUE, such as training.learning_rate=1e-3; no value is null."),
         ("=3", "write KEY=VALUE, such as training.learning_rate=1e-3; no value is null."),
@@ -310,3 +310,22 @@ def test_a_written_configuration_is_easy_to_read():
 def test_configurations_load_without_torch():
     code = "import sys; from medseg.config import load; load.load_config('unet3d'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.epochs=" + "9" * 400,
+        "training.epochs=" + "9" * 5000,
+        "training.clip_norm=.inf",
+        "training.learning_rate=1e400",
+        "augmentation.gamma_range=[0, .nan]",
+        "plan.spacing_mm=[1, .inf, 1]",
+        "plan.batch=" + "9" * 400,
+        "seed=" + "9" * 30,
+    ],
+)
+def test_numbers_beyond_all_bounds_are_refused_in_a_line(override):
+    with pytest.raises(UsageError) as caught:
+        load_config(None, [override])
+    assert override.partition("=")[0] in str(caught.value)

@@ -25,6 +25,20 @@ def test_amounts_of_memory_are_read(text, n_bytes):
     assert parse_bytes(text, "--max-memory") == n_bytes
 
 
+@pytest.mark.parametrize("text", ["9" * 400 + "s", "9" * 30 + "d", "1" * 5000 + "h", "11000d"])
+def test_a_duration_beyond_ten_years_is_a_slip(text):
+    with pytest.raises(UsageError, match="is longer than ten years") as caught:
+        parse_seconds(text, "--budget")
+    assert len(str(caught.value)) < 150
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 400 + "G", "9" * 5000 + "T", "2000000T", "0.4"])
+def test_more_memory_than_any_machine_has_is_a_slip(text):
+    with pytest.raises(UsageError, match="more than any machine has") as caught:
+        parse_bytes(text, "--max-memory")
+    assert len(str(caught.value)) < 150
+
+
 @pytest.mark.parametrize("text", ["", "G", "8X", "-1G", "0"])
 def test_what_is_no_amount_is_refused(text):
     with pytest.raises(UsageError, match="is no amount of memory"):

@@ -19,8 +19,11 @@ from medseg.data.checks import (
     constant_channels,
     count_values,
     on_grid_of,
+    refuse_images,
     refuse_undeclared,
 )
+from medseg.data.dataset import MOST_VALUES
+from medseg.io.values import NotALabelMapError
 from tests.strategies import ORIENTATIONS, geometries
 
 DTYPES = st.sampled_from([np.uint8, np.uint16, np.int32])
@@ -242,3 +245,38 @@ def test_a_channel_of_one_value_is_found():
     grid = Geometry.from_spacing((2, 2, 1))
     array = np.stack([np.full(grid.shape, 7.0), np.arange(4.0).reshape(grid.shape)])
     assert constant_channels(Volume(array, grid)) == (0,)
+
+
+def many(n, dtype=np.uint16):
+    """A map of the values 0 to n."""
+    array = np.arange(n + 1).astype(dtype).reshape(-1, 1, 1)
+    return LabelMap(array, Geometry.from_spacing(array.shape))
+
+
+@pytest.mark.parametrize(
+    ("n", "labels", "refused"),
+    [
+        (MOST_VALUES, None, False),
+        (MOST_VALUES + 1, None, True),
+        (60_000, None, True),
+        (900, Labels.from_values(range(1, 901)), False),
+        (60_000, Labels({"a": (1,)}), True),
+    ],
+)
+def test_a_map_of_too_many_values_is_an_image(n, labels, refused):
+    if not refused:
+        refuse_images(many(n), labels, "The map")
+        return
+    with pytest.raises(NotALabelMapError, match=rf"The map holds {n} different values \(from 1 to {n}\)"):
+        refuse_images(many(n), labels, "The map")
+
+
+def test_a_map_that_names_its_structures_may_have_many():
+    array = np.arange(1000, dtype=np.uint16).reshape(-1, 1, 1)
+    names = Labels({f"s{value}": (value,) for value in range(1, 1000)})
+    refuse_images(LabelMap(array, Geometry.from_spacing(array.shape), names), None, "The map")
+
+
+@pytest.mark.parametrize("value", [-1, 70_000, 2**40])
+def test_values_that_no_file_holds_are_counted_too(value):
+    assert count_values(np.array([0, value, value])) == dict(sorted({0: 1, value: 2}.items()))

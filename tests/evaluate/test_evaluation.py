@@ -159,6 +159,40 @@ def test_a_value_that_only_another_reference_has_is_a_false_alarm_and_one_that_n
     assert "77 (1 voxels)" in found.failures[0].reason
 
 
+CUBE = Geometry.from_spacing((40, 40, 40))
+
+
+def image_among_masks(largest):
+    """As many values as an image has: ascending from voxel to voxel, up to the largest, then anew."""
+    return LabelMap((np.arange(64_000) % (largest + 1)).reshape(CUBE.shape).astype(np.uint16), CUBE)
+
+
+@pytest.mark.parametrize("labels", [None, LABELS])
+@pytest.mark.parametrize("is_predicted", [True, False])
+def test_an_image_among_masks_fails_by_itself_and_the_others_go_on(labels, is_predicted):
+    good = boxed((0, 4), (0, 2), CUBE)
+    sides = ({"a": image_among_masks(60_000), "b": good}, {"a": good, "b": good})
+    evaluation = evaluate(*(sides if is_predicted else sides[::-1]), labels=labels)
+    assert evaluation.n_compared == 1
+    assert "60000 different values" in evaluation.failures[0].reason
+    assert evaluation.headline["dice"] == (0.5 if is_predicted else 1.0)
+
+
+def test_an_image_without_a_prediction_is_not_counted_by_the_square():
+    good = boxed((0, 4), (0, 2), CUBE)
+    evaluation = evaluate({"b": good}, {"a": image_among_masks(60_000), "b": good})
+    assert [(failure.case, failure.status) for failure in evaluation.failures] == [("a", "no_reference")]
+    assert "60000 different values" in evaluation.failures[0].reason
+
+
+def test_an_image_of_few_shades_among_references_is_told():
+    good = boxed((0, 4), (0, 2), CUBE)
+    sides = {"a": good, "b": good}, {"a": image_among_masks(60), "b": good}
+    evaluation = evaluate(*sides, EvaluateOptions(metrics=("dice",)))
+    assert any("The reference of a holds 58 values that no other reference has" in w for w in evaluation.warnings)
+    assert not any("is it an image" in w for w in evaluate(sides[0], sides[0]).warnings)
+
+
 def test_two_label_maps_two_files_and_the_plain_functions_agree(tmp_path):
     predicted, reference = boxed((0, 3)), boxed((1, 5))
     io.write(predicted, tmp_path / "mine.nii.gz")

@@ -128,6 +128,12 @@ def test_voxels_that_are_not_finite_become_the_minimum_and_are_counted():
         as_image(np.full(3, np.nan), "a.nii")
 
 
+def test_a_slope_that_leaves_float32_is_told_without_a_word_of_numpys():
+    array, warnings = as_image(np.array([[-1, 0, 2]], np.int16), "a.nii", Scaling(3e38, 0.0))
+    np.testing.assert_array_equal(array, np.array([[-3e38, 0, -3e38]], np.float32))
+    assert "1 of 3 voxels are not finite" in warnings[0]
+
+
 @pytest.mark.parametrize(
     ("largest", "dtype"), [(255, np.uint8), (256, np.uint16), (65_535, np.uint16), (65_536, np.int32)]
 )
