@@ -7,12 +7,12 @@ on files without names ("image", "channel 0") has none. Nothing is read here.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from medseg.core.errors import InputError
 
-__all__ = ["ModelChannels", "are_names", "channel_key"]
+__all__ = ["ModelChannels", "are_names", "channel_key", "named_end", "order_of_files"]
 
 _NUMBERED = re.compile(r"(image|channel|input|modality)?[-_ ]?[0-9]*", re.IGNORECASE)
 """What data sets without names call their channels, medseg's own words among them."""
@@ -38,6 +38,36 @@ def are_names(channels: Sequence[str]) -> bool:
     """
     keys = [channel_key(name) for name in channels]
     return bool(keys) and len(set(keys)) == len(keys) and not any(map(_NUMBERED.fullmatch, channels))
+
+
+def named_end(stem: str, keys: Collection[str]) -> tuple[str, str]:
+    """A stem before the longest name of a channel that it ends with, and that channel's key; (stem, "") without one.
+
+    >>> named_end("k40_post T1", ["t1", "postt1"]), named_end("k40", ["t1"])
+    (('k40', 'postt1'), ('k40', ''))
+    """
+    for start in sorted({0, *(n + 1 for n, letter in enumerate(stem) if letter in "-_. ")}):
+        key = channel_key(stem[start:])
+        if key in keys:
+            return stem[:start].rstrip("-_. "), key
+    return stem, ""
+
+
+def order_of_files(stems: Sequence[str], channels: Sequence[str]) -> tuple[int, ...] | None:
+    """For each channel the number of the file that is called after it, or has its number; None where files do not say.
+
+    A list of files has an order, but who wrote it may have sorted it.
+
+    >>> order_of_files(["k_adc", "k_t2"], ["T2", "ADC"]), order_of_files(["k_0001", "k_0000"], ["MR", "MR"])
+    ((1, 0), (1, 0))
+    """
+    keys = [channel_key(name) for name in channels]
+    ends = [named_end(stem, keys)[1] for stem in stems]
+    if are_names(channels) and sorted(ends) == sorted(keys):
+        return tuple(ends.index(key) for key in keys)
+    numbers = [match[1] if (match := re.search(r"_([0-9]{4})$", stem)) else "" for stem in stems]
+    wanted = [f"{number:04d}" for number in range(len(channels))]
+    return tuple(numbers.index(number) for number in wanted) if sorted(numbers) == wanted else None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.case_ids import file_name, place_name
-from medseg.data.channel_order import ModelChannels, channel_key
+from medseg.data.channel_order import ModelChannels, channel_key, named_end
 from medseg.data.dataset import BadCase, Case, natural_key, safe_id
 from medseg.data.layouts.declaration import DECLARATION, channel_names, read_declaration
 from medseg.data.scans import IMAGE_FOLDERS, NAMED, NUMBERED, TEST_FOLDER, Scans, by_channel
@@ -77,7 +77,7 @@ def _without_model(scans: Scans) -> LooseCases:
 
 def _one_channel(scans: Scans, model: ModelChannels, found: LooseCases) -> None:
     """A case a file; beside p_ct, p_mr is another channel where the model's is called ct."""
-    stems = {stem: _split(stem, model) for stem in scans.paths}
+    stems = {stem: named_end(stem, model.keys) for stem in scans.paths}
     with_name = {base for base, key in stems.values() if key}
     others = [stem for stem, (_, key) in stems.items() if not key and _named_base(stem) in with_name]
     found.cases += [
@@ -99,7 +99,7 @@ def _grouped(scans: Scans, model: ModelChannels) -> tuple[list[_Group], list[_Gr
     rest: list[Path] = []
     for stem, path in scans.paths.items():
         number = NUMBERED.match(stem)
-        base, key = _split(stem, model)
+        base, key = named_end(stem, model.keys)
         other = NAMED.match(stem)
         if not (number or key or other) or _holds(path, model.n):
             rest.append(path)
@@ -170,16 +170,6 @@ def in_order(case: Case, order: Sequence[int] | None) -> Case:
     if len(case.images) == 1:
         return replace(case, layers=tuple(order))
     return replace(case, images=tuple(case.images[n] for n in order))
-
-
-def _split(stem: str, model: ModelChannels) -> tuple[str, str]:
-    """A stem before the longest name of a channel that it ends with, and that channel's key; (stem, "") without one."""
-    keys = model.keys
-    for start in sorted({0, *(n + 1 for n, letter in enumerate(stem) if letter in "-_. ")}):
-        key = channel_key(stem[start:])
-        if key in keys:
-            return stem[:start].rstrip("-_. "), key
-    return stem, ""
 
 
 def _named_base(stem: str) -> str | None:

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg import io
+from medseg.config.schema import DataConfig
 from medseg.core.errors import InputError
 from medseg.data.cases import read_image
 from medseg.data.channel_order import ModelChannels, are_names, channel_key
 from medseg.data.inputs import find_inputs
-from tests.data.folders import declare, image, nnunet, put_image
+from medseg.data.layouts import open_dataset
+from tests.data.folders import declare, image, nnunet, put_image, put_labels
 
 MODEL = ("T2", "ADC")
 
@@ -186,6 +188,42 @@ def test_a_dataset_json_of_something_else_is_no_declaration(tmp_path):
         except InputError:  # recognised as nnU-Net's, and refused by that layout
             continue
         assert [case.id for case in inputs.cases] == ["k"]
+
+
+@pytest.mark.parametrize("ends", [("_adc", "_t2"), ("_0001", "_0000")])
+@pytest.mark.parametrize("kind", ["msd", "nnunet"])
+def test_in_training_a_list_of_files_goes_by_their_names_and_not_by_its_order(tmp_path, ends, kind):
+    adc, t2 = ends
+    put_channels(tmp_path / "imagesTr", **{t2: 0, adc: 1})
+    put_labels(tmp_path / "labelsTr/k.nii.gz")
+    images = [f"imagesTr/k{end}.nii.gz" for end in ends]
+    entry = {"label": "labelsTr/k.nii.gz"}
+    if kind == "msd":
+        training = [{**entry, "image": images}]
+        declare(tmp_path, modality={"0": "T2", "1": "ADC"}, labels={"0": "b", "1": "x", "2": "y"}, training=training)
+    else:
+        dataset = {"k": {**entry, "images": images}}
+        labels = {"background": 0, "x": 1, "y": 2}
+        declare(tmp_path, channel_names={"0": "T2", "1": "ADC"}, labels=labels, dataset=dataset, file_ending=".nii.gz")
+    opened = open_dataset(tmp_path, DataConfig())
+    assert (opened.layout, opened.channels) == (kind, MODEL)
+    np.testing.assert_array_equal(read_image(opened.cases[0], io.ReadOptions()).array, expected())
+    found, _ = arrays([tmp_path], ("ADC", "T2"))
+    np.testing.assert_array_equal(found["k"], expected()[::-1])
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_folders_of_cases_go_in_by_name_whatever_the_order_of_training(tmp_path, labels):
+    for case in ("k1", "k2"):
+        put_channels(tmp_path / case, "{}.nii.gz", adc=1, t2=0)
+        if labels:
+            put_labels(tmp_path / case / "seg.nii.gz")
+    found, _ = arrays([tmp_path])
+    assert list(found) == ["k1", "k2"]
+    assert all((array == expected()).all() for array in found.values())
+    if labels:
+        dataset = open_dataset(tmp_path, DataConfig())
+        assert (dataset.channels, dataset.ids) == (("adc", "t2"), ("k1", "k2"))
 
 
 NAMES = st.lists(st.text("abc12-_ ", min_size=1, max_size=5), min_size=2, max_size=5)

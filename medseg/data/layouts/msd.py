@@ -5,17 +5,18 @@ nnU-Net v1's `_0000` files under the plain name, MONAI's lists of channel files 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from medseg import io
 from medseg.core.errors import InputError
+from medseg.data.channel_order import order_of_files
 from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, safe_id, shortened
 from medseg.data.layouts import declaration
 from medseg.data.layouts.channels import names_by_looking
 from medseg.data.layouts.unread import refuse_if_all_unread, unread_channels, unread_label
-from medseg.data.scans import NUMBERED, Scans, by_channel, hidden_note, scans_in, stem_of, test_folder
+from medseg.data.scans import NAMED, NUMBERED, Scans, by_channel, hidden_note, scans_in, stem_of, test_folder
 from medseg.io.listing import exists
 
 __all__ = ["open_folder", "recognises"]
@@ -55,12 +56,15 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         if isinstance(found, BadCase):
             problems.append(found)
         else:
-            (cases if found.label else unlabelled).append(found)
+            (cases if found.label else unlabelled).append(_ordered(found, channels))
     if not channels:
         channels = names_by_looking([case.images for case in cases], options)
     refuse_if_all_unread(root, len(cases), problems)
     n_listed = len(cases) + len(unlabelled) + len(problems)
-    unlabelled += [*_unlisted(finder, [*cases, *unlabelled]), *_test_cases(declared, finder)]
+    unlabelled += [
+        *_unlisted(finder, [*cases, *unlabelled]),
+        *(_ordered(case, channels) for case in _test_cases(declared, finder)),
+    ]
     return Dataset(
         root=root,
         layout="msd",
@@ -149,6 +153,12 @@ def _case(entry: Mapping[str, Any], finder: _Finder) -> Case | BadCase:
     )
 
 
+def _ordered(case: Case, channels: Sequence[str]) -> Case:
+    """A case with the files of its channels in the order of their names, whatever the order of the list."""
+    order = order_of_files([stem_of(path) for path in case.images], channels) if len(case.images) > 1 else None
+    return case if order is None else replace(case, images=tuple(case.images[n] for n in order))
+
+
 def _test_cases(declared: Mapping[str, Any], finder: _Finder) -> Iterator[Case]:
     """The images under "test" and those in imagesTs, each once."""
     test = declared.get("test")
@@ -203,11 +213,13 @@ def _stacked(cases: Sequence[Case], channels: Sequence[str]) -> tuple[Case, ...]
 
 
 def _id(image: Path, n_images: int, label_stem: str | None = None) -> str:
-    """A case's id: the stem of its first image, without nnU-Net's channel number where it is one."""
+    """A case's id: the stem of its first image, without the number or the name of a channel where it is one."""
     stem = stem_of(image)
-    numbered = NUMBERED.match(stem)
-    is_channel = numbered is not None and (n_images > 1 or numbered["base"] == label_stem)
-    return safe_id(numbered["base"] if numbered and is_channel else stem)
+    numbered, named = NUMBERED.match(stem), NAMED.match(stem) if n_images > 1 else None
+    if numbered is not None:
+        is_channel = n_images > 1 or numbered["base"] == label_stem
+        return safe_id(numbered["base"] if is_channel else stem)
+    return safe_id(named["base"] if named is not None else stem)
 
 
 def _texts(entry: object) -> list[str]:

@@ -4,12 +4,13 @@ Regions ("whole tumour": [1, 2, 4]), "ignore" and the optional "dataset" list of
 channels red, green and blue in one file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
+from medseg.data.channel_order import order_of_files
 from medseg.data.dataset import Dataset, listed
 from medseg.data.layouts import declaration
 from medseg.data.layouts.channels import numbered_names
@@ -55,7 +56,7 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:  # noqa: ARG001
     notes: list[str] = []
     by_case: Mapping[str, Channels]
     if "dataset" in declared:
-        by_case, label_of = _listed(declared["dataset"], root, path)
+        by_case, label_of = _listed(declared["dataset"], root, path, declaration.channel_names(declared, path))
     else:
         by_case, label_of = numbered_files(images), dict(labels.paths)
         notes += _ending_notes(images, ending, path)
@@ -91,7 +92,9 @@ def numbered_files(scans: Scans, paths: Mapping[str, Path] | None = None) -> dic
     return {base: {channel: paths[stem] for channel, stem in stems.items()} for base, stems in found.items()}
 
 
-def _listed(entries: object, root: Path, path: Path) -> tuple[dict[str, Channels], dict[str, Path]]:
+def _listed(
+    entries: object, root: Path, path: Path, channels: Sequence[str]
+) -> tuple[dict[str, Channels], dict[str, Path]]:
     """What the optional "dataset" key lists: {"CASE": {"images": […], "label": …}}, paths relative to the folder."""
     if not isinstance(entries, Mapping):
         raise InputError(f'{path}: "dataset" must be an object {{"CASE": {{"images": […], "label": …}}}}.')
@@ -101,7 +104,8 @@ def _listed(entries: object, root: Path, path: Path) -> tuple[dict[str, Channels
         files = entry.get("images") if isinstance(entry, Mapping) else None
         if not isinstance(files, list) or not isinstance(entry.get("label"), str):
             raise InputError(f'{path}: case {name} under "dataset" must be {{"images": […], "label": …}}.')
-        found = {f"{number:04d}": root / str(file) for number, file in enumerate(files)}
+        order = order_of_files([io.stem(str(file)) for file in files], channels) or range(len(files))
+        found = {f"{number:04d}": root / str(files[at]) for number, at in enumerate(order)}
         images[name] = {suffix: file for suffix, file in found.items() if exists(file)}
         labels[name] = root / entry["label"]
     return images, labels
