@@ -239,3 +239,34 @@ def test_numbers_fit_by_value_and_words_as_one_of_several():
     assert not matching(image, "AcquisitionTime", "120000.6")
     assert matching(image, "0019100C", "5")
     assert not matching(image, "InversionTime", "")
+
+
+def test_what_one_volume_alone_has_is_offered_where_nothing_tells_all_apart(tmp_path):
+    """Canon's diffusion: one volume of b=0 and several of b=1500 without directions."""
+
+    def weighted(n):
+        def change(k, slice_):
+            slice_.DiffusionBValue = 0.0 if n == 0 else 1500.0
+            slice_.InstanceNumber = 1 + n * N_SLICES + k
+
+        return change
+
+    write_volumes(tmp_path / "s", [weighted(n) for n in range(4)])
+    with pytest.raises(InputError, match=r"choose one with --read volume=0 to 3\. One image .* by ") as refusal:
+        io.read(tmp_path / "s")
+    option = str(refusal.value).rpartition("--read select=")[2].removesuffix(".")
+    assert option == "DiffusionBValue=0"
+    assert np.unique(io.read(tmp_path / "s", ReadOptions(select=option)).array).tolist() == [0]
+    assert np.unique(io.read(tmp_path / "s", ReadOptions(volume=0)).array).tolist() == [0]
+
+
+def test_where_volumes_are_mixed_what_is_offered_leads_to_a_volume_or_nothing_is(tmp_path):
+    echoes = [having(EchoTime="2", InstanceNumber=None), having(EchoTime="5"), having(EchoTime="5")]
+    write_volumes(tmp_path / "a", echoes)
+    with pytest.raises(InputError, match=r"One image at each position is left by --read select=EchoTime=2\.$"):
+        io.read(tmp_path / "a")
+    assert io.read(tmp_path / "a", ReadOptions(select="EchoTime=2")).geometry.shape[2] == N_SLICES
+    write_volumes(tmp_path / "b", [having(EchoTime="5", InstanceNumber=None)] * 2 + [having(EchoTime="2")] * 2)
+    with pytest.raises(InputError) as refusal:
+        io.read(tmp_path / "b")
+    assert "--read" not in str(refusal.value)

@@ -284,9 +284,10 @@ def _several_in_series(stacks: Sequence[Stack], path: Path) -> str:
     sizes = few([str(len(stack.files)) for stack in stacks], _FEW)
     holds = f"Series {stacks[0].number} in {path} holds {len(stacks)} {what}, of {sizes} images"
     if is_survey:
-        holds += f" ({_usual_distance_mm(largest):.3g} mm apart): it is a survey (scout) and no volume"
+        apart_mm = _usual_distance_mm(largest)
+        holds += f"{f' ({apart_mm:.3g} mm apart)' if apart_mm else ''}: it is a survey (scout) and no volume"
     if len(largest.files) == 1:
-        return f"{holds}; this cannot be a volume."
+        return f"{holds}." if is_survey else f"{holds}; this cannot be a volume."
     telling = next((key for key in _SELECTABLE if len(set(values[key])) == len(stacks)), None)
     if telling is None:
         return f"{holds}; put the files of one of them in a folder of its own."

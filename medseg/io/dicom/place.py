@@ -21,7 +21,7 @@ from medseg.io.dicom.digits import half_digit, line_through
 from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
 from medseg.io.dicom.gaps import ROUNDING, SAME_PLACE_MM, SAME_PLACE_SHARE, Interpolation, Laid, lay
 from medseg.io.dicom.group import Stack
-from medseg.io.dicom.select import Volumes, differing, told_apart
+from medseg.io.dicom.select import Volumes, differing, single_volumes, told_apart
 from medseg.io.dicom.words import few, left_aside
 from medseg.io.options import ReadOptions
 
@@ -45,6 +45,7 @@ _ORTHONORMAL = 1e-3
 _FEWEST_DECIMALS_OF_COSINES = 2
 """Of direction cosines with so many decimals, rounding explains a hundredth; of fewer it would explain anything."""
 
+_FEW_OPTIONS = 3
 _FEW = 6
 """How many values a sentence lists."""
 
@@ -274,16 +275,22 @@ def _same_place(stack: Stack, places: Sequence[Sequence[Frame]], volumes: Volume
         what = (
             f"{n_full} positions of series {stack.number} hold {'' if _alike(places) else 'up to '}{most} images each"
         )
+    single = "" if volumes is not None and volumes.are_values else _offered(single_volumes(places))
     if volumes is not None:
-        return f"{what}, {_choice(volumes)}"
+        return f"{what}, {_choice(volumes)}{single}"
     example = next(place for place in places if len(place) > 1)
     telling = differing(example)
     names_of_two = f"{_name(example[0])} and {_name(example[1])} are at the same place"
     if telling:
-        return (
-            f"{what}, differing in {', '.join(telling)} ({names_of_two}); choose with --read select={telling[0]}=VALUE."
-        )
+        differs = f"{what}, differing in {', '.join(telling)} ({names_of_two})"
+        return f"{differs}.{single or ' Take all but one of each position out of the folder.'}"
     return f"{what}, and nothing in the headers tells them apart; {names_of_two}. Take all but one out of the folder."
+
+
+def _offered(single: Sequence[str]) -> str:
+    """A sentence on what takes one image at each position, "" if nothing does."""
+    options = " or ".join(f"--read select={words}" for words in single[:_FEW_OPTIONS])
+    return f" One image at each position is left by {options}." if single else ""
 
 
 def _choice(volumes: Volumes) -> str:

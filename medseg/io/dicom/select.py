@@ -6,6 +6,7 @@ order of taking, by a number that rises from volume to volume at all positions. 
 """
 
 import struct
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,7 +21,7 @@ from medseg.core.errors import InputError, UsageError
 from medseg.io.dicom.find import DAMAGE, Frame, quietly, text
 from medseg.io.dicom.words import few
 
-__all__ = ["Volumes", "differing", "matching", "selected", "told_apart", "value_of"]
+__all__ = ["Volumes", "differing", "matching", "selected", "single_volumes", "told_apart", "value_of"]
 
 _B_VALUE, _GRADIENT, _IMAGE_TYPE = "DiffusionBValue", "DiffusionGradientOrientation", "ImageType"
 
@@ -137,6 +138,18 @@ def told_apart(places: Sequence[Place]) -> Volumes | None:
             return Volumes(tuple(names[value] for value in order), images, True, " and ".join(chosen))
     kinds = [key for key in (*_TELLING, _GRADIENT) if key not in _RISING]
     return next(filter(None, (_by_rank(places, key, n_volumes, kinds) for key in _RISING)), None)
+
+
+def single_volumes(places: Sequence[Place]) -> tuple[str, ...]:
+    """What selects one image at every position, though it may not tell the others apart: b=0 of a diffusion run."""
+    found = []
+    for key in (*_TELLING, _GRADIENT):
+        counts = [Counter(value_of(image, key) for image in place) for place in places]
+        for value in (value for value, n in counts[0].items() if n == 1 and value and "," not in value):
+            is_single = all(count[value] == 1 for count in counts)
+            if is_single and all(sum(matching(image, key, value) for image in place) == 1 for place in places):
+                found.append(f"{key}={value}")
+    return tuple(found)
 
 
 def differing(images: Iterable[Frame]) -> tuple[str, ...]:
