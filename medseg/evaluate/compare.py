@@ -12,12 +12,14 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from itertools import count
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import InputError, UsageError
+from medseg.core.escapes import from_csv
 from medseg.core.events import Event
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
@@ -224,7 +226,7 @@ def _counted(rows: Sequence[Row]) -> dict[Key, float]:
 def _of_table(path: Path, grids: Mapping[str, Geometry | None], evaluation: Evaluation) -> Iterator[tuple[Key, float]]:
     """The cells of an earlier metrics.csv; what a status counts as needs the grid, which the first run knows."""
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        rows = list(csv.DictReader(StringIO(path.read_text(encoding="utf-8"), newline="")))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a table of metrics: {error}.") from error
     wanted = {"case", "label", "metric", "value", "status"}
@@ -233,12 +235,13 @@ def _of_table(path: Path, grids: Mapping[str, Geometry | None], evaluation: Eval
     measured = {metric.name: metric for metric in evaluation.options.measured}
     for row in rows:
         metric, status = measured.get(row["metric"]), row["status"]
-        if metric is None or row["case"] not in grids or status not in STATUSES:
+        case, label = from_csv(row["case"]), from_csv(row["label"])
+        if metric is None or case not in grids or status not in STATUSES:
             continue
         value = float(row["value"]) if row["value"] else None
-        counted = counted_as(metric, _as_status(status), value, grids[row["case"]])
+        counted = counted_as(metric, _as_status(status), value, grids[case])
         if counted is not None:
-            yield (row["case"], row["label"], metric.name), counted
+            yield (case, label, metric.name), counted
 
 
 def _as_status(text: str) -> Status:

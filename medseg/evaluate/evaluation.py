@@ -16,6 +16,7 @@ from typing import Any
 
 from medseg._version import __version__
 from medseg.core.errors import UsageError
+from medseg.core.escapes import for_csv
 from medseg.core.labels import Labels
 from medseg.evaluate.catalogue import METRICS, Metric, metric_of
 from medseg.evaluate.contests import Comparison
@@ -129,13 +130,13 @@ class Evaluation:
         return {readers: {label: tuple(v) for label, v in each.items()} for readers, each in found.items()}
 
     def to_csv(self) -> str:
-        """The text of metrics.csv; values with all their digits, undefined ones empty."""
+        """The text of metrics.csv; values with all their digits, undefined ones empty, no name a formula."""
         text = text_io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(TABLE_HEADER)
         for row in self.rows:
             value = "" if row.value is None else repr(row.value)
-            writer.writerow((row.case, row.label, row.metric, value, row.unit, row.status))
+            writer.writerow((for_csv(row.case), for_csv(row.label), row.metric, value, row.unit, row.status))
         return text.getvalue()
 
     def to_json(self) -> dict[str, Any]:

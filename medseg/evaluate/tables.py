@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from medseg.core.errors import UsageError
+from medseg.core.escapes import for_csv, for_latex, for_markdown
 from medseg.evaluate.catalogue import metric_of
 from medseg.evaluate.contests import Comparison
 from medseg.evaluate.evaluation import Evaluation
@@ -245,26 +246,24 @@ def _text(table: Table) -> str:
 
 def _markdown(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(cells) + " |"
+
+    def escaped(cells: Sequence[str]) -> str:
+        return line([for_markdown(cell) for cell in cells])
 
     rule = line(["---:" if right else "---" for right in table.numeric])
-    notes = ["", *table.notes] if table.notes else []
-    return "\n".join([f"**{table.title}**", "", line(table.headers), rule, *map(line, table.rows), *notes])
-
-
-_LATEX_SPECIALS = str.maketrans(
-    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", NONE: "--"}
-    | {char: f"\\{char}" for char in "&%$#_{}"}
-)
+    notes = ["", *map(for_markdown, table.notes)] if table.notes else []
+    head = [f"**{for_markdown(table.title)}**", "", escaped(table.headers), rule]
+    return "\n".join([*head, *map(escaped, table.rows), *notes])
 
 
 def _latex(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
-        return " & ".join(cell.translate(_LATEX_SPECIALS) for cell in cells) + r" \\"
+        return " & ".join(map(for_latex, cells)) + r" \\"
 
     columns = "".join("r" if right else "l" for right in table.numeric)
     body = [
-        f"% {table.title}",
+        f"% {_comment(table.title)}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         line(table.headers),
@@ -273,14 +272,22 @@ def _latex(table: Table) -> str:
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    return "\n".join([*body, *(f"% {note}" for note in table.notes)])
+    return "\n".join([*body, *(f"% {_comment(note)}" for note in table.notes)])
+
+
+def _comment(text: str) -> str:
+    """A text that stays in its line of LaTeX, where nothing is read but the line's end."""
+    return " ".join(text.splitlines())
 
 
 def _csv(table: Table) -> str:
     text = text_io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.headers)
-    writer.writerows([("" if cell == NONE else cell for cell in row) for row in table.rows])
+    # Cells of numbers are ours ("-0.5 to 0.1"), all others may begin with anything.
+    writer.writerow(map(for_csv, table.headers))
+    for row in table.rows:
+        cells = zip(row, table.numeric, strict=True)
+        writer.writerow("" if cell == NONE else cell if numeric else for_csv(cell) for cell, numeric in cells)
     return text.getvalue().rstrip("\n")
 
 

@@ -41,7 +41,7 @@ def model_card(description: Mapping[str, Any]) -> str:
 
 
 def _task(plan: Mapping[str, Any]) -> str:
-    channels = plan["channels"]
+    channels = [for_markdown(name) for name in plan["channels"]]
     network = plan["network"]
     kind = "slices along one axis" if plan["dimensions"] == 2 else "volumes"
     normalised = [how["scheme"] for how in plan["preprocessing"]["normalisation"]]
@@ -58,7 +58,7 @@ def _task(plan: Mapping[str, Any]) -> str:
 
 
 def _own_grids(plan: Mapping[str, Any]) -> str:
-    channels = plan["channels"]
+    channels = [for_markdown(name) for name in plan["channels"]]
     if len(channels) == 1:
         return ""
     return f"- Channels on grids of their own are brought to that of {channels[0]}, by linear interpolation.\n"
@@ -113,7 +113,7 @@ def _listed(value: object) -> str:
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(for_markdown(cell) for cell in line) + " |" for line in lines)
 
 
 def _use(plan: Mapping[str, Any]) -> str:

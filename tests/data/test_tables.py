@@ -271,3 +271,12 @@ def test_a_written_table_opens_as_the_cases_that_it_was_written_of(tmp_path_fact
 
 def test_a_line_is_quoted_where_it_must_be():
     assert line_of(["a;b", "c,d"]) == 'a;b,"c,d"'
+
+
+@pytest.mark.parametrize("name", ["=c", "-c", "+c", "@c", "'=c", "c"])
+def test_a_ready_table_begins_no_formula_and_is_read_back(tmp_path, name):
+    line = line_of([name, f"{name}/i.nii.gz", "m.nii.gz"])
+    assert not line.startswith(("=", "-", "+", "@"))
+    (tmp_path / "cases.csv").write_text(f"case,image,label\n{line}\n", encoding="utf-8")
+    (row,) = parsed(tmp_path / "cases.csv")[1]
+    assert row.cells == {"case": name, "image": f"{name}/i.nii.gz", "label": "m.nii.gz"}

@@ -12,6 +12,7 @@ import pytest
 import medseg.evaluate
 from medseg import io, metrics
 from medseg.core.errors import InputError, UsageError
+from medseg.core.escapes import from_csv
 from medseg.core.events import CaseFailed, CaseScored, Warned
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
@@ -287,12 +288,36 @@ def test_tables_are_written_in_four_forms(folders):
     found = tables(evaluate(*folders, labels=Labels({"50% | fat_liver": (1,), "spleen": (2,)})))
     assert "50% | fat_liver" in render(found, "text")
     assert "| 50% \\| fat_liver | all | 7 | 0.524 |" in render(found, "markdown")
-    assert r"50\% | fat\_liver & all & 7 & 0.524" in render(found, "latex")
+    assert r"50\% \textbar{} fat\_liver & all & 7 & 0.524" in render(found, "latex")
     rows = list(csv.reader(render(found[1:2], "csv").splitlines()))
     assert rows[0][:4] == ["label", "mean of", "n", "Dice"]
     assert len({len(row) for row in rows}) == 1
     with pytest.raises(UsageError, match="not as 'html'"):
         render(found, "html")
+
+
+EVIL = '=HYPERLINK("http://evil")|<script>\\input{x}\n% \x1b[31m'
+
+
+def test_names_are_no_commands_in_any_form_of_a_table(tmp_path):
+    labels = Labels({EVIL: (1,), "-liver": (2,)})
+    one, other = {EVIL: boxed((0, 4), (0, 2)), "+b": boxed((0, 2))}, {EVIL: boxed((0, 3), (0, 2)), "+b": boxed((0, 4))}
+    evaluation = evaluate(one, other, EvaluateOptions(metrics=("dice", "volume_error_ml")), labels)
+    found = tables(evaluation)
+    markdown, latex, text = (render(found, form) for form in ("markdown", "latex", "csv"))
+    assert "<script>" not in markdown
+    assert "\n% \x1b" not in markdown + latex
+    assert r"\input" not in latex
+    cells = [cell for row in csv.reader(text.splitlines()) for cell in row]
+    assert not any(cell.startswith(("=", "@", "\t")) for cell in cells)
+    assert "'-liver" in cells
+
+    evaluation.write(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines(keepends=True)))
+    assert {from_csv(row["case"]) for row in rows} == {EVIL, "+b"}
+    assert {from_csv(row["label"]) for row in rows} == {EVIL, "-liver"}
+    assert all(row["case"].startswith("'") and row["label"].startswith("'") for row in rows)
+    assert min(float(row["value"]) for row in rows if row["value"]) < 0, "numbers stay numbers"
 
 
 def test_the_room_loads_without_torch():

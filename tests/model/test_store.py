@@ -261,3 +261,13 @@ def test_a_model_is_called_and_described_as_was_said(tmp_path):
     nameless = save_model(tmp_path / "nameless", ModelInfo(PLAN), {0: weights_of(0)})
     assert re.fullmatch("model [0-9a-f]{8}", nameless.title)
     assert (tmp_path / "nameless" / "README.md").read_text().startswith("# medseg model\n")
+
+
+def test_names_are_no_tags_and_no_cells_of_the_card(tmp_path):
+    evil = "<img src=x onerror=alert(1)>|[x](javascript:1)\n# Trusted"
+    plan = small_plan(channels=(evil,), labels={evil: 1})
+    save_model(tmp_path, ModelInfo(plan, evil, description=evil), {0: weights_of(0, plan)})
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "<img" not in card
+    assert "](javascript" not in card.replace("\\](", "")
+    assert "\n# Trusted" not in card

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.core.errors import InputError, is_shortage
+from medseg.core.escapes import for_csv, from_csv
 
 __all__ = ["Row", "header_of", "line_of", "parsed"]
 
@@ -57,7 +58,7 @@ def parsed(path: Path, stop_at_header: bool = False) -> tuple[list[str], list[Ro
     rows: list[Row] = []
     try:
         for cells in reader:
-            stripped = [cell.strip() for cell in cells]
+            stripped = [from_csv(cell.strip()) for cell in cells]
             if not any(stripped):
                 continue
             if not header:
@@ -80,7 +81,7 @@ def parsed(path: Path, stop_at_header: bool = False) -> tuple[list[str], list[Ro
 
 
 def line_of(cells: Sequence[str]) -> str:
-    """One line of a table with commas, which `parsed` reads as these cells.
+    """One line of a table with commas, which `parsed` reads as these cells, and a spreadsheet as no formula.
 
     >>> line_of(["a, b", "c"]), line_of(["#1", "c"])
     ('"a, b",c', '"#1","c"')
@@ -88,7 +89,7 @@ def line_of(cells: Sequence[str]) -> str:
     buffer = io.StringIO()
     # In quotes, a case called "#1" is no comment.
     style: type[csv.Dialect] = _Quoted if cells[0].startswith(_COMMENT) else _Plain
-    csv.writer(buffer, style).writerow(cells)
+    csv.writer(buffer, style).writerow(map(for_csv, cells))
     return buffer.getvalue()
 
 
