@@ -10,6 +10,7 @@ from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.dataset import Case
 from medseg.data.series import catalogued, in_question
+from medseg.io.listing import is_regular
 
 __all__ = ["patients_of"]
 
@@ -32,6 +33,6 @@ def patients_of(cases: Iterable[Case]) -> dict[str, str]:
 def _series(path: Path, uid: str | None) -> tuple[io.SeriesEntry, ...]:
     """The series that a case reads; a single file of a folder speaks for all where no series is chosen."""
     if path.is_dir() and uid is None:
-        files = (file for file in sorted(path.rglob("*")) if file.name[0] != "." and file.is_file())
+        files = (file for file in sorted(path.rglob("*")) if file.name[0] != "." and is_regular(file))
         return io.catalogue(next((file for file in files if io.kind_of(file) == "dicom"), path)).series
     return in_question(catalogued(path, io.ReadOptions()).series, io.ReadOptions(series=uid))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medseg import io
 from medseg.data.case_ids import series_id
+from medseg.io.listing import is_regular
 
 __all__ = ["SeriesCase", "catalogued", "in_question", "series_cases"]
 
@@ -90,6 +91,6 @@ def _catalogued(root: Path, options: io.ReadOptions, _state: tuple[int, int, int
 
 def _state(root: Path) -> tuple[int, int, int]:
     """How many files there are, the youngest one's time, and a hash of all names, times and sizes."""
-    files = [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file()]
+    files = [root] if root.is_file() else [path for path in root.rglob("*") if is_regular(path)]
     stats = [(str(path), status.st_mtime_ns, status.st_size) for path in files for status in [path.stat()]]
     return len(stats), max((time for _, time, _ in stats), default=0), hash(tuple(sorted(stats)))

@@ -20,6 +20,7 @@ from medseg.data.groups import grouped
 from medseg.data.layouts.declaration import labels as declared_labels
 from medseg.data.layouts.declaration import read_declaration
 from medseg.io import ReadOptions, catalogue, kind_of, stem
+from medseg.io.listing import listing
 
 __all__ = [
     "PROBABILITIES",
@@ -143,7 +144,7 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} does not exist." if not folder.exists() else f"{folder} is a file, not a folder.")
-    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    files = listing(folder).files
     found: dict[str, Path] = {}
     stems = {safe_id(stem(file)) for file in files}
     recorded = _recorded(folder)

@@ -16,7 +16,7 @@ from medseg.core.given import as_given
 from medseg.core.labels import Labels
 from medseg.core.memory import allowed_bytes
 from medseg.core.workers import side_by_side
-from medseg.data.dataset import Case, Dataset, natural_key
+from medseg.data.dataset import BadCase, Case, Dataset, natural_key
 from medseg.data.fingerprint import Fingerprint, conclude, samples_a_case
 from medseg.data.inputs import Inputs, find_inputs
 from medseg.data.layouts import existing, open_dataset, recognised
@@ -27,6 +27,7 @@ from medseg.inspect.context import Context
 from medseg.inspect.findings import Finding, gathered, ordered
 from medseg.inspect.inspection import Inspection
 from medseg.inspect.reading import Job, bytes_to_look_at, inspect_case, lost_case
+from medseg.inspect.remedies import remedy_for
 from medseg.inspect.report import CaseReport, Role
 from medseg.io.foreign import why_unread
 from medseg.io.listing import listing
@@ -133,7 +134,11 @@ def _refusal(error: InputError, root: Path) -> Finding:
     if isinstance(error, AmbiguousError):
         remedy = f"Save this as cases.csv in the folder, corrected where needed:\n{as_given(error.table, root)}"
         return Finding("layout", "error", text.replace(as_given(error.table, root), "").strip(), remedy)
-    return Finding("layout", "error", text, _ARRANGE)
+    return Finding("layout", "error", text, _ARRANGE if _LOOKED_FOR in text else _DO_SO)
+
+
+def _incomplete(bad: BadCase) -> Finding:
+    return Finding("incomplete", "error", bad.reason, remedy_for(bad.reason, _COMPLETE), (bad.id,))
 
 
 def _jobs(dataset: Dataset, options: InspectOptions) -> Iterator[Job]:
@@ -182,7 +187,10 @@ def _concluded(dataset: Dataset, reports: tuple[CaseReport, ...], options: Inspe
         folds=() if splits is None else splits.folds,
     )
     found = [
-        *(Finding("incomplete", "error", bad.reason, _COMPLETE, (bad.id,)) for bad in dataset.problems),
+        *(
+            Finding("incomplete", "error", bad.reason, remedy_for(bad.reason, _COMPLETE), (bad.id,))
+            for bad in dataset.problems
+        ),
         *(finding for report in reports for finding in report.findings),
         *about_splits,
         *about_labels,
@@ -200,6 +208,10 @@ def _concluded(dataset: Dataset, reports: tuple[CaseReport, ...], options: Inspe
 
 
 _ARRANGE = "Arrange it as one of these, or list the cases in a table cases.csv (case, image, label)."
+_DO_SO = "Do what the sentence says, or list the cases in a table cases.csv (case, image, label)."
+_LOOKED_FOR = "(looked for "
+"""What a refusal says that recognised nothing."""
+
 _COMPLETE = "Add what is missing, or take the case out of the data set."
 
 

@@ -33,6 +33,7 @@ from medseg.data.dataset import Case, listed
 from medseg.data.fingerprint import CaseFacts, flattened_channels, measure_case
 from medseg.inspect.findings import Finding, Kind, Severity
 from medseg.inspect.likeness import digest_of, likeness_of
+from medseg.inspect.remedies import remedy_for
 from medseg.inspect.report import CaseReport, Gap, Mark, Role, Slice
 from medseg.inspect.shapes import gaps_of, marks_of, parts_of, reach_of
 from medseg.inspect.slices import Upright, at_gap, at_voxel, glance
@@ -106,7 +107,6 @@ def lost_case(job: Job, reason: str) -> CaseReport:
 
 _COPY_AGAIN = "Copy or export the file again, or take the case out of the data set."
 _CROP = "Crop the case, or look at it where there is more memory."
-_GIVE_OPTION = "Give the option that fits, for all cases or in the column read of a table; or take the case out."
 _CHANNELS = "Check that the files are of one case; register channels that were taken on different days."
 _PLACE = "Check that image and label map come from one series, or resample the label map to the image."
 _DECLARE = "Declare what the values mean in dataset.json (or --set data.labels), or correct the label map."
@@ -114,10 +114,10 @@ _REDRAW = "Export the labels as whole numbers without interpolation."
 
 
 def _remedy(error: MedsegError) -> str:
-    """What to do about a file that cannot be read: its own option goes before a copy of it."""
+    """What to do about a file that cannot be read: what its sentence offers goes before a copy of it."""
     if isinstance(error, MachineError):
         return _CROP
-    return _GIVE_OPTION if "--read " in str(error) else _COPY_AGAIN
+    return remedy_for(str(error), _COPY_AGAIN)
 
 
 def bytes_to_look_at(job: Job) -> int:

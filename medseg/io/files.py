@@ -25,7 +25,7 @@ from medseg.core.errors import (
     is_shortage,
     machine_error,
 )
-from medseg.io.listing import kind_of_special
+from medseg.io.listing import is_regular, kind_of_special
 from medseg.io.presence import is_running, this_process
 
 __all__ = ["digest", "grow", "read_json", "remove_leftovers", "replacing", "write_json", "write_text"]
@@ -200,7 +200,7 @@ def _unreadable(error: OSError, what: object) -> MedsegError:
 
 
 def _visible_files(folder: Path) -> list[str]:
-    names = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    names = (file.relative_to(folder) for file in folder.rglob("*") if is_regular(file))
     return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
 
 

@@ -27,6 +27,7 @@ from medseg.io.archive import archive_of, first_bytes, is_archive, members, open
 from medseg.io.dicom.deflated import deflated_header, is_deflated
 from medseg.io.dicom.words import counted, few, left_aside
 from medseg.io.kinds import HEAD_BYTES, begins_as_dicom
+from medseg.io.listing import is_regular
 
 __all__ = [
     "DAMAGE",
@@ -271,7 +272,7 @@ def _files_under(path: Path) -> Sequence[Path]:
     if is_archive(path):
         return members(path)
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
+        return sorted(file for file in path.rglob("*") if is_regular(file))
     return [path]
 
 

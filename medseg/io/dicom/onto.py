@@ -27,6 +27,7 @@ from medseg.io.dicom.joined import joined
 from medseg.io.dicom.objects import is_label
 from medseg.io.dicom.series import placed
 from medseg.io.kinds import HEAD_BYTES, begins_as_dicom
+from medseg.io.listing import is_regular
 from medseg.io.options import ReadOptions
 
 __all__ = ["Target", "target_of"]
@@ -185,7 +186,7 @@ def _tags_under(home: Path) -> tuple[_Tag, ...]:
     """All images in a folder at any depth, or in an archive; remembered while no file changes."""
     if is_archive(home):
         return _tags_of(tuple((path, 0, 0) for path in members(home)))
-    files = sorted(file for file in home.rglob("*") if not file.name.startswith(".") and file.is_file())
+    files = sorted(file for file in home.rglob("*") if not file.name.startswith(".") and is_regular(file))
     return _tags_of(tuple(_stamp(file) for file in files))
 
 
