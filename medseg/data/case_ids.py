@@ -30,6 +30,7 @@ __all__ = [
     "plain_name",
     "says_nothing",
     "series_id",
+    "without_number",
 ]
 
 _WORD = re.compile(
@@ -74,7 +75,12 @@ def plain_name(case_id: str) -> str:
     >>> plain_name("STS_003_4f3a2b1c"), plain_name("STS_003"), plain_name("liver_7_0000")
     ('STS_003', 'STS_003', 'liver_7')
     """
-    return re.sub(r"(?<=.)_0000$", "", _DIGEST.sub("", case_id))
+    return without_number(_DIGEST.sub("", case_id))
+
+
+def without_number(name: str) -> str:
+    """A name without the number of a first channel, as nnU-Net's files have it behind the name of the case."""
+    return re.sub(r"(?<=.)_0000$", "", name)
 
 
 def place_name(place: Path) -> str:
@@ -92,7 +98,7 @@ def file_name(path: Path, channels: Collection[str] = ()) -> str:
     What a file in every patient's folder is called (ct, image, or as one of the `channels`) says nothing; then it is
     called after its folder.
     """
-    stem = re.sub(r"(?<=.)_0000$", "", stem_of(path))
+    stem = without_number(stem_of(path))
     return place_name(path.parent) if _is_words(stem) or channel_key(stem) in channels else stem
 
 

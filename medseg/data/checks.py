@@ -30,6 +30,7 @@ __all__ = [
     "channel_on_grid_of",
     "constant_channels",
     "count_values",
+    "like_a_label_map",
     "on_grid_of",
     "refuse_images",
     "refuse_undeclared",
@@ -45,6 +46,8 @@ _HAIR = 1e-6
 """A conventional offset of exactly half a voxel must not fail by rounding."""
 
 UNPLACED_LABELS = "Label maps do not say where they lie in space; they are taken to lie on their images (equal shapes)."
+_MOST_EXAMPLES = 5
+
 UNPLACED_IMAGES = "Images do not say where they lie in space; their label maps are taken to lie on them (equal shapes)."
 """Notes that are the same for every case, so that a data set says them once."""
 
@@ -232,6 +235,19 @@ def refuse_undeclared(counts: dict[int, int], labels: Labels, case: str) -> None
             f"Case {case}: the label map holds the value{several} {found}, but the data set declares {declared}. "
             "Declare what it means, or correct the map."
         )
+
+
+def like_a_label_map(volume: Volume, labels: Labels) -> str | None:
+    """The warning on an image that holds nothing but values of labels, as a label map does; None for any other."""
+    array = volume.array
+    values = {0, *(value for each in labels.values.values() for value in each)}
+    if array.size == 0 or array.min() < 0 or array.max() > max(values):
+        return None
+    found = np.unique(array)
+    if len(found) < 2 or not set(found.tolist()) <= values:
+        return None
+    listed = ", ".join(f"{value:g}" for value in found[:_MOST_EXAMPLES]) + (" …" if len(found) > _MOST_EXAMPLES else "")
+    return f"It holds only the values {listed}, which are those of the model's labels: is it a label map, and no scan?"
 
 
 def constant_channels(volume: Volume) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from typing import NoReturn
 from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.case_folders import ImageFolder, image_folders
-from medseg.data.case_ids import folder_name, member_name, place_name
+from medseg.data.case_ids import folder_ids, folder_name, member_name, place_name, without_number
 from medseg.data.channel_order import ModelChannels
 from medseg.data.channel_series import ChannelSeries, channel_series
 from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, refuse_twins, safe_id
@@ -29,6 +29,7 @@ from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
 from medseg.io.foreign import why_unread
 from medseg.io.kinds import READABLE
 from medseg.io.listing import listing
+from medseg.io.names import file_key
 from medseg.io.options import MODALITIES, modality_code
 
 __all__ = ["Inputs", "find_cases", "find_inputs"]
@@ -101,7 +102,7 @@ def find_inputs(
         if existing(path).is_dir():
             _add_folder(path, model, options, found)
         elif is_table(path):
-            _add_dataset(open_table(path, options), model, found)
+            _add_dataset(open_table(path, options), model, options, found)
         elif io.kind_of(path) is None:
             raise InputError(f"{path} {why_unread(path)}.")
         elif io.kind_of(path) == "dicom":
@@ -152,7 +153,7 @@ def _add_folder(folder: Path, model: ModelChannels | None, options: io.ReadOptio
         return
     layout = recognised(folder, but=("dicom", "folders"))
     if layout is not None:
-        _add_dataset(layout[0].open(folder, options), model, found)
+        _add_dataset(layout[0].open(folder, options), model, options, found)
         return
     n_before, n_problems = len(found.cases), len(found.problems)
     tree = list(image_folders(folder))
@@ -160,6 +161,7 @@ def _add_folder(folder: Path, model: ModelChannels | None, options: io.ReadOptio
     for each in tree:
         of_root = each.folder == folder or (each.folder.parent == folder and is_image_folder(each.folder))
         _add_files(each, model, found, of_root=of_root)
+    found.cases[n_before:] = _told_apart(found.cases[n_before:], folder)
     _say_masks([path for each in tree for path in each.masks], found)
     if (n_before, n_problems) == (len(found.cases), len(found.problems)):
         _refuse_without_scans(folder, tree)
@@ -175,6 +177,18 @@ def _add_files(inside: ImageFolder, model: ModelChannels | None, found: Inputs, 
         cases.cases = [replace(case, id=rename(case.id), group="") for case in cases.cases]
         cases.problems = [replace(problem, id=rename(problem.id)) for problem in cases.problems]
     _take(cases, found)
+
+
+def _told_apart(cases: Sequence[Case], root: Path) -> list[Case]:
+    """The cases of a tree; those of one id are called by as many folders as tell them apart, as in training."""
+    folders: dict[str, list[Path]] = {}
+    for case in cases:
+        folders.setdefault(file_key(case.id), []).append(case.images[0].parent)
+    apart = {key for key, each in folders.items() if 1 < len(each) == len(set(each))}
+    alike = [case for case in cases if file_key(case.id) in apart and case.images[0].is_file()]
+    places = [(*case.images[0].parent.relative_to(root).parts, case.id) for case in alike]
+    new = {id(case): name for case, name in zip(alike, folder_ids(places, root), strict=True)}
+    return [replace(case, id=new[id(case)], group="") if id(case) in new else case for case in cases]
 
 
 def _name_in_tree(folder: Path, name: str, *, is_one: bool) -> str:
@@ -393,14 +407,16 @@ def _refuse_channels(path: Path, series: Sequence[SeriesCase], model: ModelChann
     )
 
 
-def _add_dataset(dataset: Dataset, model: ModelChannels | None, found: Inputs) -> None:
-    """All images of a data set, labelled or not, under the ids that it has for training.
+def _add_dataset(dataset: Dataset, model: ModelChannels | None, options: io.ReadOptions, found: Inputs) -> None:
+    """All images of a data set, labelled or not, under the ids that they have when they are given themselves.
 
     Raises:
         InputError: The data set names its channels, and not as the model does.
     """
     found.problems += [problem for problem in dataset.problems if problem.images]
     cases = [replace(case, label=None) for case in (*dataset.cases, *dataset.unlabelled)]
+    if dataset.layout != "table":  # which says itself what its cases are called
+        cases = [replace(case, id=_own_id(case, options)) for case in cases]
     if model is None:
         found.cases += cases
         return
@@ -413,6 +429,16 @@ def _add_dataset(dataset: Dataset, model: ModelChannels | None, found: Inputs) -
             found.problems.append(BadCase(case.id, _wrong_channels(case, dataset, model), case.images))
         else:
             found.add([in_order(case, order)], by_order=order is None)
+
+
+def _own_id(case: Case, options: io.ReadOptions) -> str:
+    """The id of a case of a data set as its first image has it by itself, where that is told by more than a name."""
+    image = case.images[0]
+    if io.kind_of(image) != "dicom":
+        return without_number(case.id)
+    every = _entries(image, options)
+    chosen = in_question(every, options.updated(case.read).of_channel(0))
+    return series_cases(chosen, every, image)[0].id if len(chosen) == 1 else case.id
 
 
 def _wrong_channels(case: Case, dataset: Dataset, model: ModelChannels) -> str:

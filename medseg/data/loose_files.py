@@ -15,7 +15,9 @@ from medseg.data.case_ids import file_name, place_name
 from medseg.data.channel_order import ModelChannels, channel_key, named_end
 from medseg.data.dataset import BadCase, Case, natural_key, safe_id
 from medseg.data.layouts.declaration import DECLARATION, channel_names, read_declaration
+from medseg.data.pictures import is_rgb
 from medseg.data.scans import IMAGE_FOLDERS, NAMED, NUMBERED, TEST_FOLDER, Scans, by_channel
+from medseg.io.kinds import PICTURES
 
 __all__ = ["LooseCases", "in_order", "loose_cases"]
 
@@ -101,7 +103,7 @@ def _grouped(scans: Scans, model: ModelChannels) -> tuple[list[_Group], list[_Gr
         number = NUMBERED.match(stem)
         base, key = named_end(stem, model.keys)
         other = NAMED.match(stem)
-        if not (number or key or other) or _holds(path, model.n):
+        if not (number or key or other) or _holds_all(path, model):
             rest.append(path)
         elif number:
             numbered[number["base"]].append((number["channel"], path))
@@ -177,10 +179,12 @@ def _named_base(stem: str) -> str | None:
     return match["base"] if match else None
 
 
-def _holds(path: Path, n: int) -> bool:
-    """Whether a file holds so many channels itself, by its header."""
+def _holds_all(path: Path, model: ModelChannels) -> bool:
+    """Whether a file holds all channels itself: a picture for a model of colours, else by its header."""
+    if is_rgb(model.names) and io.kind_of(path) in PICTURES:
+        return True
     try:
-        return io.read_geometry(path, io.ReadOptions(channels="last"))[1] == n
+        return io.read_geometry(path, io.ReadOptions(channels="last"))[1] == model.n
     except InputError:
         return False
 

@@ -20,6 +20,7 @@ from medseg.core.events import CaseFailed, CasePredicted, Event, Finished, Noted
 from medseg.core.given import as_given
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_image
+from medseg.data.checks import like_a_label_map
 from medseg.data.dataset import BadCase, Case, too_long
 from medseg.data.inputs import find_inputs
 from medseg.data.pictures import as_a_model_sees
@@ -315,6 +316,8 @@ class _Work:
         else:
             result = self.predictor(volume)
         outputs, notes = self._write(case, volume, self.names.renamed(result.labels), files)
+        doubt = like_a_label_map(volume, self.model.plan.label_names)
+        notes += (doubt,) if doubt is not None else ()
         if said is not None:
             outputs += (self._write_probabilities(case, said),)
         return Record(

@@ -18,6 +18,7 @@ from medseg.data.checks import (
     channel_on_grid_of,
     constant_channels,
     count_values,
+    like_a_label_map,
     on_grid_of,
     refuse_images,
     refuse_undeclared,
@@ -280,3 +281,27 @@ def test_a_map_that_names_its_structures_may_have_many():
 @pytest.mark.parametrize("value", [-1, 70_000, 2**40])
 def test_values_that_no_file_holds_are_counted_too(value):
     assert count_values(np.array([0, value, value])) == dict(sorted({0: 1, value: 2}.items()))
+
+
+@pytest.mark.parametrize(
+    ("values", "is_one"),
+    [
+        ([0, 1, 2], True),
+        ([0, 2], True),
+        ([0.0, 1.0], True),
+        ([0, 1, 3], False),
+        ([0, 0.5, 1], False),
+        ([0], False),
+        ([-1, 0, 1], False),
+        ([0, 1, float("nan")], False),
+        ([0, 7], True),
+    ],
+)
+def test_an_image_of_nothing_but_values_of_labels_looks_like_a_label_map(values, is_one):
+    array = np.resize(np.array(values), (1, 3, 3, 3))
+    warning = like_a_label_map(
+        Volume(array, Geometry((3, 3, 3), np.eye(4))), Labels({"a": (1,), "b": (1, 2), "c": (7,)})
+    )
+    assert (warning is not None) == is_one
+    if is_one:
+        assert "those of the model's labels" in warning

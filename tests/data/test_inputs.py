@@ -2,7 +2,9 @@
 
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from medseg.config.schema import DataConfig
 from medseg.core.errors import InputError, UsageError
@@ -256,3 +258,42 @@ def test_what_medseg_wrote_and_data_sets_further_down_are_no_scans(tmp_path):
     (tmp_path / "out/predictions.json").write_text("{}")
     put_image(tmp_path / "predictions/s1.nii.gz")
     assert list(found(tmp_path)) == ["s1"]
+
+
+def test_cases_of_one_name_in_two_folders_are_told_apart_as_in_training(tmp_path):
+    for part in ("batch1", "batch2"):
+        put_image(tmp_path / part / "case1/ct.nii.gz")
+    expected = ["batch1_case1", "batch2_case1"]
+    assert list(found(tmp_path)) == expected
+    for part in ("batch1", "batch2"):
+        put_labels(tmp_path / part / "case1/seg.nii.gz")
+    assert list(open_dataset(tmp_path, DataConfig()).ids) == expected
+
+
+def test_pictures_in_colour_are_no_channels_of_each_other_even_if_they_are_grey(tmp_path):
+    for number in range(3):
+        Image.fromarray(np.full((6, 5), number, np.uint8)).save(tmp_path / f"f_{number:04d}.png")
+    assert list(found(tmp_path, channels=("red", "green", "blue"))) == ["f", "f_0001", "f_0002"]
+
+
+def test_paired_dicom_and_numbered_pictures_have_the_ids_that_they_have_alone(tmp_path):
+    for case, patient in (("a", "p"), ("b", "q")):
+        put_series(tmp_path / f"d/images/{case}", patient, ord(case))
+        put_labels(tmp_path / f"d/labels/{case}.nii.gz")
+    assert list(found(tmp_path / "d")) == list(found(tmp_path / "d/images"))
+    assert [plain_name(name) for name in found(tmp_path / "d")] == ["a", "b"]
+    for number in range(2):
+        put_image(tmp_path / f"n/images/f_{number:04d}.nii.gz")
+        put_labels(tmp_path / f"n/labels/f_{number:04d}.nii.gz")
+    assert list(found(tmp_path / "n")) == list(found(tmp_path / "n/images")) == ["f", "f_0001"]
+
+
+def test_an_unlabelled_case_of_other_channels_is_a_bad_case_and_the_others_go_on(tmp_path):
+    paired(tmp_path, 2, suffixes=("-t1", "-t2"))
+    for suffix in ("t1", "dw"):
+        put_image(tmp_path / f"images/new-{suffix}.nii.gz")
+    inputs = find_inputs([tmp_path], ("t1", "t2"))
+    assert [case.id for case in inputs.cases] == ["c_0", "c_1"]
+    (problem,) = inputs.problems
+    assert problem.id == "new"
+    assert "its own are t1" in problem.reason

@@ -13,7 +13,7 @@ from medseg import io
 from medseg.core.errors import InputError, MachineError, ModelError, UsageError
 from medseg.core.events import CaseFailed, CasePredicted, Finished, Noted, Warned
 from medseg.core.geometry import Geometry
-from medseg.core.volume import Volume
+from medseg.core.volume import LabelMap, Volume
 from medseg.model import ModelInfo, save_model
 from medseg.nn.networks import build
 from medseg.predict import PredictOptions, Predictor, predict_cases
@@ -247,6 +247,17 @@ def test_channels_of_other_names_fail_by_name_and_the_others_go_on(tmp_path):
     channels = [io.read(tmp_path / "scans" / f"knee_{name}.nii.gz") for name in ("t1", "t2")]
     image = replace(channels[0], array=np.concatenate([channel.array for channel in channels]))
     np.testing.assert_array_equal(io.read_labels(tmp_path / "out" / "knee.nii.gz").array, direct(image).labels.array)
+
+
+def test_label_maps_that_are_given_as_scans_are_warned_of(model, tmp_path):
+    scan = write_scan(tmp_path / "scans" / "a.nii.gz")
+    grid = io.read(scan).geometry
+    masks = np.zeros(grid.shape, np.uint8)
+    masks[2:4] = 3
+    io.write(LabelMap(masks, grid), tmp_path / "labels" / "b.nii.gz")
+    events = by_case(predict_cases([scan, tmp_path / "labels"], model, tmp_path / "out", CPU))
+    assert events["a"].warnings == ()
+    assert any("holds only the values 0, 3, which are those of the model's labels" in w for w in events["b"].warnings)
 
 
 def test_a_preview_is_drawn_beside_the_mask(scans, model, tmp_path):

@@ -43,7 +43,9 @@ def pair(
         if unread and label is not None:
             result.problems.append(unread_channels(case_id, unread, paths))
         elif label is None:
-            result.unlabelled.append(Case(case_id, paths or tuple(files.values())))
+            names = tuple(suffix for suffix in suffixes if suffix in files) or tuple(files)
+            paths = paths or tuple(files.values())
+            result.unlabelled.append(Case(case_id, paths, channels=names if absent else ()))
             incomplete += [name] if absent else []
         elif not absent:
             result.cases.append(Case(case_id, paths, label))
