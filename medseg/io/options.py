@@ -19,6 +19,7 @@ _GeometryChoice = Literal["auto", "sform", "qform"]
 _ChannelsChoice = Literal["auto", "last", "first"]
 _SpaceChoice = Literal["auto", "lps", "ras"]
 _JoinChoice = Literal["auto", "always", "never"]
+_FramesChoice = Literal["refuse", "rising", "falling"]
 _MissingChoice = Literal["refuse", "fill", "largest-run"]
 _UnevenChoice = Literal["refuse", "resample"]
 _PetChoice = Literal["suv", "raw"]
@@ -33,6 +34,7 @@ _ALLOWED: Mapping[str, tuple[str, ...]] = {
     "channels": get_args(_ChannelsChoice),
     "space": get_args(_SpaceChoice),
     "join": get_args(_JoinChoice),
+    "frames": get_args(_FramesChoice),
     "missing": get_args(_MissingChoice),
     "uneven": get_args(_UnevenChoice),
     "pet": get_args(_PetChoice),
@@ -83,6 +85,8 @@ class ReadOptions:
             one of several, and parts of a value are joined by slashes (PixelSpacing=0.5/0.5).
         join: Whether DICOM images that have a series each are slices of one: "auto" where patient, study, protocol and
             places agree, "always" where patient, modality and pixels do, "never".
+        frames: On which side of the first the frames of a file lie that has a position for the first alone: "rising"
+            along its normal, "falling" against it.
         missing: What to do where slices of a DICOM series are missing: "fill" interpolates them, "largest-run" takes
             the longest unbroken part.
         uneven: "resample" puts unevenly spaced slices of a DICOM series on an even grid.
@@ -109,6 +113,7 @@ class ReadOptions:
     modality: str | None = None
     select: str | None = None
     join: _JoinChoice = "auto"
+    frames: _FramesChoice = "refuse"
     missing: _MissingChoice = "refuse"
     uneven: _UnevenChoice = "refuse"
     pet: _PetChoice = "suv"

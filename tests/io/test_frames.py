@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    CTImageStorage,
     EnhancedCTImageStorage,
     EnhancedPETImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
@@ -42,7 +43,7 @@ def folder(tmp_path_factory):
 
 
 def frames_of(path):
-    return split_all(find_images(path).images)
+    return split_all(find_images(path).images, ReadOptions())
 
 
 def headers_of(path):
@@ -283,7 +284,7 @@ def test_a_film_is_no_volume_and_a_single_image_may_count_itself(tmp_path):
     write_series(tmp_path / "single", STORED, NumberOfFrames=1)
     assert io.read(tmp_path / "single").geometry.shape == (4, 3, 6)
     images = find_images(tmp_path / "single").images
-    assert split_all(images) == images
+    assert split_all(images, ReadOptions()) == images
 
 
 def test_parts_of_one_object_are_joined_and_none_may_be_missing(tmp_path):
@@ -330,7 +331,7 @@ def test_headers_of_many_frames_share_what_is_common(tmp_path):
     per_frame = [groups_of(place) for place in stacked(n_frames)]
     path = write_enhanced(tmp_path / "a", np.zeros((n_frames, 2, 2), np.uint16), per_frame, TextValue="x" * 100_000)
     tracemalloc.start()
-    frames = split(find_images(path).images[0])
+    frames = split(find_images(path).images[0], ReadOptions())
     held_bytes, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert text(frames[-1].header, "TextValue") == "x" * 100_000
@@ -432,3 +433,40 @@ def channel_of(volume, reference):
 def test_real_enhanced_objects_are_volumes(shared_data, path):
     volume = io.read(shared_data / "dicom" / path)
     assert channel_of(volume, io.read(shared_data / "dicom" / f"{path}.nii.gz")) == 0
+
+
+@pytest.mark.parametrize(
+    ("axes", "rising", "falling"),
+    [
+        (((1, 0, 0), (0, 1, 0)), "head", "feet"),
+        (((1, 0, 0), (0, 0, -1)), "back", "front"),
+        (((0, 1, 0), (0, 0, -1)), "right", "left"),
+    ],
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_frames_with_one_position_lie_where_the_user_says(tmp_path, axes, rising, falling, shared):
+    """A dental cone-beam CT: everything is said of the first frame, and on which side the others lie of none."""
+    stored = np.arange(4 * 3 * 5).reshape(4, 3, 5).astype(np.uint16)
+    path = tmp_path / "s" / "all.dcm"
+    groups = groups_of((5, 6, 7), axes=axes, spacing=(0.4, 0.3))
+    groups["PixelMeasuresSequence"][0].SpacingBetweenSlices = "0.5"
+
+    def flatten(image):
+        del image.PerFrameFunctionalGroupsSequence
+        if not shared:
+            del image.SharedFunctionalGroupsSequence
+            image.SOPClassUID = CTImageStorage
+            image.ImagePositionPatient, image.PixelSpacing = [5, 6, 7], [0.4, 0.3]
+            image.ImageOrientationPatient = [*axes[0], *axes[1]]
+            image.SpacingBetweenSlices = "0.5"
+
+    write_enhanced(path, stored, [], shared=groups if shared else None, change=flatten, NumberOfFrames=4)
+    with pytest.raises(InputError, match=rf"towards the {rising} \(--read frames=rising\) or the {falling} \("):
+        io.read(tmp_path / "s")
+    for frames, order in (("rising", slice(None)), ("falling", slice(None, None, -1))):
+        volume = io.read(tmp_path / "s", ReadOptions(frames=frames))
+        np.testing.assert_array_equal(volume.array[0].T, stored[order])
+        assert volume.geometry.spacing_mm == pytest.approx((0.3, 0.4, 0.5))
+        first = volume.geometry.to_voxel(np.array([-5.0, -6.0, 7.0]))
+        np.testing.assert_allclose(first, (0, 0, 0 if frames == "rising" else 3), atol=1e-6)
+    assert io.catalogue(tmp_path / "s", ReadOptions(frames="rising")).series[0].problem is None

@@ -123,12 +123,12 @@ def test_mosaics_of_several_times_are_refused_and_one_can_be_chosen(tmp_path):
 
 def test_a_tile_is_an_image_of_its_own_size_and_no_mosaic_any_more(tmp_path):
     write_mosaic(tmp_path / "s", SLICES)
-    tiles = split(find_images(tmp_path / "s").images[0])
+    tiles = split(find_images(tmp_path / "s").images[0], ReadOptions())
     assert [tile.tile for tile in tiles] == [(0, 0, 9, 12), (0, 4, 9, 12), (0, 8, 9, 12), (3, 0, 9, 12), (3, 4, 9, 12)]
     assert [tile.index for tile in tiles] == [None] * 5
     header = tiles[4].header
     assert (header.Rows, header.Columns, list(header.ImageType)) == (3, 4, ["ORIGINAL", "PRIMARY", "M", "ND"])
-    assert all(part is tile for tile in tiles for part in split(tile))
+    assert all(part is tile for tile in tiles for part in split(tile, ReadOptions()))
 
 
 def test_a_mosaic_without_its_private_header_is_refused(tmp_path):

@@ -38,7 +38,7 @@ def _series(images: Sequence[Frame], path: Path, options: ReadOptions) -> Series
     header = images[0].header
     problem, frames = None, images
     try:
-        frames = [frame for image in images for frame in split(image)]
+        frames = [frame for image in images for frame in split(image, options)]
         placed(images, path, replace(options, series=None, modality=None))
     except InputError as error:
         problem = str(error)

@@ -19,6 +19,8 @@ from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
 from medseg.io.dicom.layers import Elements, Pool, element_at, layered, tags
 from medseg.io.dicom.mosaic import is_mosaic, tiles
 from medseg.io.dicom.nuclear import is_tomogram, tomogram_slices
+from medseg.io.dicom.piled import piled_frames
+from medseg.io.options import ReadOptions
 
 __all__ = ["split", "split_all"]
 
@@ -74,7 +76,7 @@ _FEW = 6
 """How many missing parts a sentence lists."""
 
 
-def split_all(files: Iterable[Frame]) -> tuple[Frame, ...]:
+def split_all(files: Iterable[Frame], options: ReadOptions) -> tuple[Frame, ...]:
     """The images in files; those of an object that was cut into several files (a concatenation) are all there.
 
     Raises:
@@ -82,10 +84,10 @@ def split_all(files: Iterable[Frame]) -> tuple[Frame, ...]:
     """
     files = tuple(files)
     _check_parts(files)
-    return tuple(image for file in files for image in split(file))
+    return tuple(image for file in files for image in split(file, options))
 
 
-def split(file: Frame) -> tuple[Frame, ...]:
+def split(file: Frame, options: ReadOptions) -> tuple[Frame, ...]:
     """The images in a file as `find` gives it: itself where it holds one, else one for each of its frames or tiles.
 
     Raises:
@@ -95,14 +97,14 @@ def split(file: Frame) -> tuple[Frame, ...]:
         return (file,)
     try:
         with quietly():
-            return _split(file)
+            return _split(file, options)
     except DAMAGE as error:
         raise InputError(f"{file.path} has a damaged description of its frames. Copy it again.") from error
 
 
-def _split(file: Frame) -> tuple[Frame, ...]:
+def _split(file: Frame, options: ReadOptions) -> tuple[Frame, ...]:
     if _SHARED in file.header or _PER_FRAME in file.header:
-        return _enhanced(file)
+        return _enhanced(file, options)
     if is_mosaic(file):
         return tiles(file)
     n_frames = _promised(file)
@@ -115,6 +117,9 @@ def _split(file: Frame) -> tuple[Frame, ...]:
         return tomogram_slices(file, n_frames)
     if n_frames == 1:
         return (file,)
+    piled = piled_frames(file, _without_count(file.header), n_frames, options)
+    if piled is not None:
+        return piled
     raise InputError(
         f"{file.path} holds {n_frames} pictures ({file.class_name}) without slice positions; this cannot be a volume."
     )
@@ -124,12 +129,19 @@ def _promised(file: Frame) -> int:
     return int((numbers(file.header, "NumberOfFrames") or (1.0,))[0])
 
 
-def _enhanced(file: Frame) -> tuple[Frame, ...]:
+def _without_count(header: Dataset) -> Dataset:
+    """A header without the number of frames, which is none of a single image."""
+    return Dataset({tag: header.get_item(tag) for tag in header.keys() if tag not in _NOT_OF_A_FRAME})  # noqa: SIM118
+
+
+def _enhanced(file: Frame, options: ReadOptions) -> tuple[Frame, ...]:
     header = file.header
     if text(header, "DimensionOrganizationType") == "TILED_FULL":
         raise InputError(f"{file.path} holds the tiles of a large picture ({file.class_name}); this is no volume.")
     described = element_at(header, _PER_FRAME)
     items = described.value if described is not None else ()
+    if not items and (piled := _piled(file, options)) is not None:
+        return piled
     if len(items) != _promised(file):
         raise InputError(
             f"{file.path} promises {_promised(file)} frames and describes {len(items)}. Copy or export it again."
@@ -147,6 +159,16 @@ def _enhanced(file: Frame) -> tuple[Frame, ...]:
     if is_mosaic(frames[0]):
         raise InputError(f"{file.path} holds mosaics (slices tiled in one picture) as frames; export single slices.")
     return tuple(frames)
+
+
+def _piled(file: Frame, options: ReadOptions) -> tuple[Frame, ...] | None:
+    """The frames of an object that says of all of them where they lie, and of none of them alone."""
+    pool = Pool()
+    common = {element.tag: element for element in pool.elements(file.header, _NOT_OF_A_FRAME)}
+    of_all = element_at(file.header, _SHARED)
+    shared, left_over = _laid_flat(of_all.value if of_all is not None else (), pool, ())
+    header = layered({}, {**common, **left_over, **shared}, file.header)
+    return piled_frames(file, header, _promised(file), options)
 
 
 def _laid_flat(items: Iterable[Dataset], pool: Pool, free: Sequence[int]) -> tuple[Elements, Elements]:

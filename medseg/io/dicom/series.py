@@ -74,7 +74,9 @@ def placed_series(path: Path, options: ReadOptions) -> PlacedSeries:
 def placed(images: Sequence[Frame], path: Path, options: ReadOptions, damaged: Sequence[Path] = ()) -> PlacedSeries:
     """The slices of the one series among images as `find` gives them; `path` is said in the sentences."""
     try:
-        stack, notes = choose_stack(split_all(of_series(joined(images, options), path, options)), path, options)
+        stack, notes = choose_stack(
+            split_all(of_series(joined(images, options), path, options), options), path, options
+        )
     except InputError as error:
         if not _would_be_one(images, path, options):
             raise
@@ -96,7 +98,7 @@ def _would_be_one(images: Sequence[Frame], path: Path, options: ReadOptions) -> 
     if not any(image.joined for image in images):
         return False
     try:
-        stack, _ = choose_stack(split_all(of_series(images, path, options)), path, options)
+        stack, _ = choose_stack(split_all(of_series(images, path, options), options), path, options)
         place(stack, options)
     except MedsegError:
         return False
