@@ -122,6 +122,17 @@ def test_a_second_mask_of_a_picture_is_asked_about(tmp_path):
     assert len(opened(tmp_path).cases) == 2
 
 
+def test_one_odd_name_does_not_part_the_others():
+    images, labels = ["1_training", "2_training_b", "3_training"], ["1_manual1", "2_manual1_b", "3_manual1"]
+    assert paired_by_number(images, labels) == dict(zip(labels, images, strict=True))
+    assert paired_by_number([*images, "4_training"], labels) == dict(zip(labels, images, strict=True))
+    assert paired_by_number(["a_1", "b1_2", "c_3"], ["m_1", "m1_2", "m_3"]) == {
+        "m_1": "a_1",
+        "m1_2": "b1_2",
+        "m_3": "c_3",
+    }
+
+
 def test_numbers_that_leave_a_doubt_pair_nothing():
     assert paired_by_number(["a1_x", "b1_x"], ["m1", "m2"]) == {}
     assert paired_by_number(["1", "01"], ["m1", "m2"]) == {}

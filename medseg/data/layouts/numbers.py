@@ -24,10 +24,24 @@ def paired_by_number(images: Collection[str], labels: Collection[str]) -> Mappin
         (label,) = labels
         return _pair_of_one(label, image_of if len(images) > 1 else {number: i for i in images for number in _of(i)})
     label_of = _by_key(labels)
-    if len(image_of) < len(images) or len(label_of) < len(labels):
+    if len(image_of) == len(images) and len(label_of) == len(labels):
+        pairs = {label: image_of[key] for key, label in label_of.items() if key in image_of}
+        if 2 * len(pairs) > len(labels):
+            return pairs
+    return next(filter(None, (_by_one_number(images, labels, place) for place in (0, -1))), {})
+
+
+def _by_one_number(images: Collection[str], labels: Collection[str], place: int) -> dict[str, str]:
+    """Pairs by the first (0) or the last (-1) number of each name, where every label map has one image and no twin.
+
+    One odd name among hundreds leaves nothing that all names have in common.
+    """
+    numbered = [{name: _of(name)[place] for name in names if _of(name)} for names in (images, labels)]
+    if any(len(set(each.values())) < len(each) for each in numbered):
         return {}
-    pairs = {label: image_of[key] for key, label in label_of.items() if key in image_of}
-    return pairs if 2 * len(pairs) > len(labels) else {}
+    image_of = {number: name for name, number in numbered[0].items()}
+    pairs = {label: image_of[number] for label, number in numbered[1].items() if number in image_of}
+    return pairs if len(pairs) == len(labels) else {}
 
 
 def _pair_of_one(label: str, image_of: Mapping[str, str]) -> dict[str, str]:
