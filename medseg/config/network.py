@@ -3,11 +3,11 @@
 `NetworkSpec` is complete: nothing is left to guess. `nn.networks.build` makes the module from it.
 """
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["NETWORK_NAMES", "NetworkName", "NetworkSpec"]
+__all__ = ["MOST_LABELS", "MOST_STAGES", "NETWORK_NAMES", "Count", "NetworkName", "NetworkSpec"]
 
 NetworkName = Literal["unet", "dynunet", "basicunet", "segresnet", "attentionunet", "swinunetr", "mednext"]
 """The rows of `nn.networks.NETWORKS`, listed here for those who must not load torch."""
@@ -19,8 +19,16 @@ Normalisation = Literal["instance", "batch", "group", "none"]
 Downsampling = Literal["maxpool", "strided"]
 Upsampling = Literal["transposed", "nearest", "linear"]
 
-Axes = tuple[int, ...]
+Count = Annotated[int, Field(ge=1, le=4096)]
+
+Axes = tuple[Count, ...]
 """A number for each spatial axis of the network (2 or 3 of them)."""
+
+MOST_STAGES = 12
+"""Each stage halves the sides: from 4096 voxels nothing is left after so many."""
+
+MOST_LABELS = 65_535
+"""Values that label maps can hold (uint16) besides the background."""
 
 
 class NetworkSpec(BaseModel):
@@ -34,11 +42,11 @@ class NetworkSpec(BaseModel):
 
     name: str = "unet"
     dimensions: Literal[2, 3]
-    in_channels: int = Field(ge=1)
-    n_classes: int = Field(ge=2)
-    features: tuple[int, ...] = Field(min_length=2)
-    kernels: tuple[Axes, ...]
-    strides: tuple[Axes, ...]
+    in_channels: Count
+    n_classes: int = Field(ge=2, le=MOST_LABELS + 1)
+    features: tuple[Count, ...] = Field(min_length=2, max_length=MOST_STAGES)
+    kernels: tuple[Axes, ...] = Field(max_length=MOST_STAGES)
+    strides: tuple[Axes, ...] = Field(max_length=MOST_STAGES)
     convolutions: int = Field(2, ge=1, le=8)
     normalisation: Normalisation = "instance"
     activation: Activation = "leaky_relu"

@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medseg.config.network import Activation, Downsampling, NetworkName, Normalisation, Upsampling
+from medseg.config.network import (
+    MOST_LABELS,
+    MOST_STAGES,
+    Activation,
+    Count,
+    Downsampling,
+    NetworkName,
+    Normalisation,
+    Upsampling,
+)
 from medseg.core.labels import Labels
 
 __all__ = [
@@ -24,9 +33,8 @@ __all__ = [
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
-Count = Annotated[int, Field(ge=1, le=4096)]
 Byte = Annotated[int, Field(ge=0, le=255)]
-LabelValue = Annotated[int, Field(ge=1, le=65_535)]
+LabelValue = Annotated[int, Field(ge=1, le=MOST_LABELS)]
 Scheme = Literal["zscore", "ct", "percentile", "rescale", "none"]
 LayoutName = Literal["auto", "table", "msd", "nnunet", "paired", "folders", "dicom", "bids"]
 
@@ -155,10 +163,10 @@ class NetworkConfig(_Section):
     stages: int | None = Field(None, ge=2, le=10)
     first_features: int | None = Field(None, ge=4, le=1024)
     largest_features: int | None = Field(None, ge=4, le=4096)
-    features: tuple[Count, ...] | None = None
+    features: tuple[Count, ...] | None = Field(None, max_length=MOST_STAGES)
     convolutions: int = Field(2, ge=1, le=8)
-    kernels: tuple[tuple[Count, ...], ...] | None = None
-    strides: tuple[tuple[Count, ...], ...] | None = None
+    kernels: tuple[tuple[Count, ...], ...] | None = Field(None, max_length=MOST_STAGES)
+    strides: tuple[tuple[Count, ...], ...] | None = Field(None, max_length=MOST_STAGES)
     normalisation: Normalisation = "instance"
     activation: Activation = "leaky_relu"
     dropout: float = Field(0.0, ge=0, lt=1)

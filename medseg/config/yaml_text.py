@@ -13,21 +13,45 @@ from medseg.core.errors import UsageError
 
 __all__ = ["parse_yaml", "to_yaml"]
 
+_LONGEST = 1 << 20
+"""Characters of a text; a configuration has a few thousand."""
+
+_DEEPEST = 32
+"""Levels of nesting; a configuration has five. PyYAML needs minutes for thousands of them."""
+
 
 def parse_yaml(text: str, where: str) -> object:
     """The value that a YAML text stands for. `where` (a path, an option) opens the sentence of an error.
 
     Raises:
-        UsageError: It is no valid YAML, or a key is there twice.
+        UsageError: It is no valid YAML, a key is there twice, or it is too long or nested too deeply.
     """
+    if len(text) > _LONGEST:
+        raise UsageError(
+            f"{where}: this text of {len(text)} characters is no configuration; at most {_LONGEST} are read."
+        )
+    if _depth(text) > _DEEPEST:
+        raise UsageError(f"{where}: this is nested more than {_DEEPEST} levels deep, so it is no configuration.")
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         raise UsageError(f"{where}{line}: this is not valid YAML: {problem}.") from error
+    except RecursionError as error:
+        raise UsageError(f"{where}: this is nested too deeply to be a configuration.") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{where}: this is not valid YAML: {' '.join(str(error).split())}.") from error
+
+
+def _depth(text: str) -> int:
+    """The most levels that a text can have: brackets that are open, dashes in front of a line."""
+    opened = deepest = 0
+    for bracket in re.findall(r"[\[{}\]]", text):
+        opened = max(0, opened + (1 if bracket in "[{" else -1))
+        deepest = max(deepest, opened)
+    dashes = max((match.count("-") for match in re.findall(r"(?m)^[ \t]*(?:[-?:][ \t]+)+", text)), default=0)
+    return max(deepest, dashes)
 
 
 def to_yaml(values: dict[str, Any]) -> str:

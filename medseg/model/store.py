@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as as_safetensors
@@ -32,6 +32,7 @@ from medseg.io.files import digest, read_json, replacing, write_json, write_text
 from medseg.io.options import ReadOptions
 from medseg.model.card import model_card
 from medseg.nn.networks import build
+from medseg.nn.summary import skeleton
 from medseg.plan.plan import Plan
 
 __all__ = ["MODEL_SCHEMA", "NAMELESS", "Model", "ModelInfo", "load_model", "save_model"]
@@ -103,6 +104,14 @@ class _Description(BaseModel):
     """Absent in models of medseg 0.1.0, whose names are those of folders."""
     description: str = ""
 
+    @model_validator(mode="after")
+    def _each_fold_has_its_file(self) -> "_Description":
+        """Else one digest would answer for the bytes of another file."""
+        wrong = [name for name, weights in self.weights.items() if weights.file != f"{name}.safetensors"]
+        if wrong or not self.weights:
+            raise ValueError(f"the weights of {wrong[0] if wrong else 'no fold'} are not in a file of that name")
+        return self
+
     def to_json(self) -> dict[str, Any]:
         content = {**self.model_dump(mode="json", by_alias=True), "plan": self.plan.to_json()}
         codes = {name: code.model_dump(mode="json", exclude_defaults=True) for name, code in self.codes.items()}
@@ -149,9 +158,16 @@ class Model:
             ModelError: The weights are not those of the planned network.
         """
         (name,) = self.choose([fold])
-        network = build(self.plan.network)
-        weights = _read_weights(self.folder / f"{name}.safetensors")
-        _check_fit(weights, network.state_dict(), self.folder / f"{name}.safetensors")
+        path = self.folder / f"{name}.safetensors"
+        weights = _read_weights(path)
+        try:
+            # Compared before memory is taken: a description may ask for more than any machine has.
+            _check_fit(weights, skeleton(self.plan.network).state_dict(), path)
+            network = build(self.plan.network)
+        except (UsageError, ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"{self.folder / 'model.json'} describes a network that cannot be made: {error}"
+            ) from error
         network.load_state_dict(weights)
         return network.requires_grad_(False).eval()
 
@@ -307,19 +323,24 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _check_fit(weights: StateDict, expected: StateDict, path: Path) -> None:
-    """Refuse weights that are not, name by name and shape by shape, those of the planned network."""
+    """Refuse weights that are not, by names, shapes and types, those of the planned network."""
     problems = [
         *(f"{name} is missing" for name in expected.keys() - weights.keys()),
         *(f"{name} has no place" for name in weights.keys() - expected.keys()),
         *(
-            f"{name} has the shape {list(weights[name].shape)} instead of {list(expected[name].shape)}"
+            f"{name} is {_form(weights[name])} instead of {_form(expected[name])}"
             for name in expected.keys() & weights.keys()
-            if weights[name].shape != expected[name].shape
+            if _form(weights[name]) != _form(expected[name])
         ),
     ]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ModelError(f"{path} does not hold the weights of the planned network: {min(problems)}{more}.")
+
+
+def _form(tensor: Tensor) -> str:
+    """Shape and type of a tensor, as they are compared and told."""
+    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _refuse_another_plan(there: Plan, new: Plan, folder: Path) -> None:

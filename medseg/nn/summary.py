@@ -66,7 +66,7 @@ def summarise(spec: NetworkSpec, patch: Sequence[int]) -> NetworkSummary:
         spec: The network.
         patch: Sides in voxels, one an axis of the network.
     """
-    network = _on_meta(spec)
+    network = skeleton(spec)
     parts = _parts_of_unet(network, spec) if isinstance(network, UNet) else list(_parts(network, set()))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         for part in parts:
@@ -208,11 +208,19 @@ class _WithoutWeights(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _on_meta(spec: NetworkSpec) -> nn.Module:
-    # Not made on the meta device: some of MONAI's networks look at numbers while they are made.
+def skeleton(spec: NetworkSpec) -> nn.Module:
+    """The network with names, shapes and types of all its numbers, and without the memory for them.
+
+    Raises:
+        UsageError: As `build`.
+    """
     with torch.random.fork_rng(devices=[]), _WithoutWeights():
-        network = build(spec)
-    return network.to("meta").eval()
+        try:
+            with torch.device("meta"):
+                return build(spec).eval()
+        except (NotImplementedError, RuntimeError):
+            # Some of MONAI's networks look at numbers while they are made. Memory that nobody writes to is not taken.
+            return build(spec).to("meta").eval()
 
 
 def _n_parameters(module: nn.Module) -> int:

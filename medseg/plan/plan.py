@@ -6,13 +6,17 @@ i, j, k); `patch` and the network's kernels and strides have one number for each
 a 2-D plan leaves the slice axis out.
 """
 
+from math import prod
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from medseg.config.network import NetworkSpec
+from medseg.config.network import MOST_LABELS, Count, NetworkSpec
 from medseg.core.labels import Labels
 from medseg.transforms.preprocessing import Preprocessing
+
+MOST_VOXELS = 2**31
+"""Of a patch: its float32 would take 8 GiB for each channel and feature."""
 
 __all__ = ["PLAN_SCHEMA", "Correction", "Plan", "Schedule"]
 
@@ -22,7 +26,7 @@ PLAN_SCHEMA: Final = "medseg/plan/1"
 class Correction(BaseModel):
     """From step `at` on a run has `steps` steps in all: the machine turned out slower (or faster) than measured."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     at: int = Field(ge=0)
     steps: int = Field(ge=1)
@@ -34,7 +38,7 @@ class Schedule(BaseModel):
     `arithmetic` and `memory_format` were chosen by timing real steps; a model trained in one runs in the other.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(ge=1)
     corrections: tuple[Correction, ...] = ()
@@ -57,20 +61,20 @@ class Schedule(BaseModel):
 class Plan(BaseModel):
     """How one data set is learnt and predicted. Frozen, comparable; equal inputs make equal plans."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
     schema_: Literal["medseg/plan/1"] = Field(PLAN_SCHEMA, alias="schema")
-    channels: tuple[str, ...]
-    labels: dict[str, int | list[int]]
+    channels: tuple[str, ...] = Field(min_length=1, max_length=4096)
+    labels: dict[str, int | list[int]] = Field(max_length=MOST_LABELS)
     ignore: int | None = None
     dimensions: Literal[2, 3]
     slice_axis: Literal[0, 1, 2] | None = None
     """The plan-grid axis that a 2-D plan slices along; None in 3-D."""
     preprocessing: Preprocessing
     network: NetworkSpec
-    patch: tuple[int, ...]
-    batch: int = Field(ge=1)
-    mirror_axes: tuple[int, ...] = ()
+    patch: tuple[Count, ...]
+    batch: Count
+    mirror_axes: tuple[Literal[0, 1, 2], ...] = Field((), max_length=3)
     """Plan-grid axes that training mirrors, so that prediction may too."""
     overlap: float = Field(0.5, ge=0, lt=1)
     """Least share of a window that neighbouring windows have in common."""
@@ -88,6 +92,12 @@ class Plan(BaseModel):
             raise ValueError("a 2-D plan has a slice axis, a 3-D plan has none")
         if len(self.preprocessing.normalisation) != len(self.channels):
             raise ValueError("each channel needs its normalisation")
+        if self.network.in_channels != len(self.channels):
+            raise ValueError(f"the network takes {self.network.in_channels} channels, not {len(self.channels)}")
+        if self.network.n_classes != len(self.label_names.classes):
+            raise ValueError(f"the network has {self.network.n_classes} classes, and labels are {len(self.labels)}")
+        if prod(self.patch) > MOST_VOXELS:
+            raise ValueError(f"a patch of {' × '.join(map(str, self.patch))} voxels is larger than any machine")
         return self
 
     @property

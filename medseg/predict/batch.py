@@ -134,6 +134,8 @@ class _Work:
     given: tuple[Path, ...]
     single: bool = field(init=False)
     predictor: Predictor | None = field(default=None, init=False)
+    broken: MedsegError | None = field(default=None, init=False)
+    """Why the model cannot be used."""
     n_on_own_grid: Counter[int] = field(default_factory=Counter, init=False)
     """By channel, in how many cases it was brought from a grid of its own to that of the first channel."""
     ledger: Ledger | None = field(default=None, init=False)
@@ -232,10 +234,12 @@ class _Work:
                     return _event(known, "current", done, total)
             record = self._predict(case, found, start)
         except MachineError as error:
-            if isinstance(error.__cause__, OSError):
+            if error is self.broken or isinstance(error.__cause__, OSError):
                 raise  # the disk, not the case: the next one would be computed in vain
             record = self._failed(case, found, str(error), start)
         except MedsegError as error:
+            if error is self.broken:
+                raise  # the model, not the case: the next one would fail alike
             record = self._failed(case, found, str(error), start)
         except MemoryError:
             reason = "The memory does not suffice for this case. Close other programs, or crop the image."
@@ -309,7 +313,7 @@ class _Work:
         for form, path in files:
             self.writer.check(form, path, volume)
         if self.predictor is None:
-            self.predictor = self._load()
+            self.predictor = self._loaded()
         said: Volume | None = None
         if self.options.probabilities:
             result, said = self.predictor.with_probabilities(volume)
@@ -343,6 +347,13 @@ class _Work:
                 f"{channels[number]} has a grid of its own in {cases} and was brought to that of {channels[0]} by "
                 "linear interpolation, as training does."
             )
+
+    def _loaded(self) -> Predictor:
+        try:
+            return self._load()
+        except MedsegError as error:
+            self.broken = error
+            raise
 
     def _load(self) -> Predictor:
         options = self.options

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
 from medseg.core.errors import ModelError
@@ -82,5 +83,38 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
     if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
         raise ModelError(f"{path.name} is not a checkpoint of this version of medseg; start again in a new folder.")
-    content["corrections"] = tuple((at, steps) for at, steps in content["corrections"])
-    return Checkpoint(**content)
+    try:
+        return _Content.model_validate(content).checkpoint
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ModelError(
+            f"{path.name} is not the checkpoint of a training: {'.'.join(map(str, first['loc']))}: {first['msg']}. "
+            "Start again in a new folder."
+        ) from error
+
+
+class _Content(BaseModel):
+    """What the file holds, with what numbers may be."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=True, allow_inf_nan=False)
+
+    step: int = Field(ge=0)
+    elapsed_s: float = Field(ge=0)
+    training_s: float = Field(ge=0)
+    network: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    corrections: list[list[int]]
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        corrections = tuple((at, steps) for at, steps in self.corrections)
+        return Checkpoint(**{**dict(self), "corrections": corrections})
+
+    @field_validator("corrections")
+    @classmethod
+    def _pairs(cls, given: list[list[int]]) -> list[list[int]]:
+        if any(len(pair) != 2 or not 0 <= pair[0] < pair[1] for pair in given):
+            raise ValueError("a correction is a step and a later number of steps")
+        return given

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from medseg.core.errors import InputError
 from medseg.core.events import EpochEnded
 from medseg.io.files import replacing
 
@@ -21,11 +22,18 @@ def write_history(path: Path, epochs: Sequence[EpochEnded]) -> None:
 
 
 def read_history(path: Path, up_to_step: int) -> list[EpochEnded]:
-    """The rows of a history up to a step (a run may have died after its last checkpoint); none without a file."""
+    """The rows of a history up to a step (a run may have died after its last checkpoint); none without a file.
+
+    Raises:
+        InputError: The file is damaged.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [_row(row) for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [_row(row) for row in csv.DictReader(file)]
+    except (ValueError, KeyError, TypeError, OverflowError, csv.Error, OSError) as error:
+        raise InputError(f"{path.name} cannot be read: it is damaged or was edited.") from error
     return [row for row in rows if row.step <= up_to_step]
 
 

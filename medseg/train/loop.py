@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.config.schema import TrainingConfig
-from medseg.core.errors import InputError
+from medseg.core.errors import InputError, ModelError
 from medseg.core.events import EpochEnded, Event, StepEnded, Warned
 from medseg.nn.losses import SegmentationLoss
 from medseg.plan.plan import Correction
@@ -118,11 +118,38 @@ class Learner:
     def restore(
         self, network: dict[str, Tensor], ema: dict[str, Tensor], optimizer: dict[str, Any], scaler: dict[str, Any]
     ) -> None:
-        """Go on from a `state`."""
+        """Go on from a `state`.
+
+        Raises:
+            ModelError: It is that of another network or optimiser.
+        """
+        self._refuse_another(network, ema, optimizer)
         self.scaler.load_state_dict(scaler)
         self.network.load_state_dict(network)
         self.ema.load_state_dict(ema)
         self.optimizer.load_state_dict(optimizer)
+
+    def _refuse_another(self, network: dict[str, Tensor], ema: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
+        expected = _forms(self.network.state_dict())
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        try:
+            moments = {
+                number: [value.shape for value in state.values() if isinstance(value, Tensor) and value.ndim]
+                for number, state in optimizer["state"].items()
+            }
+            groups = [group["params"] for group in optimizer["param_groups"]]
+            fits = (
+                expected == _forms(network) == _forms(ema)
+                and groups == [group["params"] for group in self.optimizer.state_dict()["param_groups"]]
+                and all(shape == parameters[number].shape for number, found in moments.items() for shape in found)
+            )
+        except (AttributeError, IndexError, KeyError, TypeError):
+            fits = False
+        if not fits:
+            raise ModelError(
+                "The checkpoint (last.pt) is that of another network or optimiser than plan.json and config.yaml "
+                "describe. Put the files of the run back, or train anew in another folder."
+            )
 
     def _on_device(self, batch: Batch, step: int) -> Batch:
         image = batch[0].to(self.device, non_blocking=True)
@@ -138,6 +165,10 @@ class Learner:
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.network.parameters()), 1 - decay)
         for averaged, current in zip(self.ema.buffers(), self.network.buffers(), strict=True):
             averaged.copy_(current)
+
+
+def _forms(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
 
 
 def fit(

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from medseg.core.errors import DiskFullError, MachineError, MedsegError
+from medseg.core.errors import DiskFullError, InputError, MachineError, MedsegError
 from medseg.core.events import EpochEnded, Event, Finished, Noted, Planned, StepEnded, Validated, Warned, record
 from medseg.io.files import write_json
 from medseg.model import NAMELESS, ModelInfo, save_model
@@ -329,7 +329,10 @@ def _begin(
         learner.restore(checkpoint.network, checkpoint.ema, checkpoint.optimizer, checkpoint.scaler)
         race.step, race.training_s = checkpoint.step, checkpoint.training_s
         race.corrections = tuple(Correction(at=at, steps=steps) for at, steps in checkpoint.corrections)
-        history = read_history(folder.history, checkpoint.step)
+        try:
+            history = read_history(folder.history, checkpoint.step)
+        except InputError as error:
+            yield Warned(f"{error} It begins anew; training goes on.")
     return _Run(setup, schedule, folder, batches, learner, race, history, clock, saved_at=clock())
 
 

@@ -8,13 +8,14 @@ import os
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 
 from medseg.config.load import config_to_yaml, load_config
 from medseg.config.schema import Config
-from medseg.core.errors import InputError, MachineError, UsageError
+from medseg.core.errors import InputError, MachineError, ModelError, UsageError
 from medseg.core.events import Event, Noted, Warned
 from medseg.core.labels import Labels
 from medseg.core.memory import allowed_bytes
@@ -34,6 +35,8 @@ from medseg.train.measure import free_memory_gib, layer_gflops
 from medseg.train.sizes import too_large
 
 __all__ = ["Setup", "TrainOptions", "refuse_wrong_folder", "resume", "set_up", "write_setup"]
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 DEFAULT_BUDGET_S = {"cpu": 3600.0, "mps": 3600.0, "cuda": 7200.0}
 """An hour on a CPU, two on a GPU, where the user names neither a budget nor epochs."""
@@ -141,8 +144,8 @@ def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Generator[Ev
         InputError: Cases that the run needs are gone.
     """
     config = load_config(folder.config)
-    plan = Plan.model_validate(read_json(folder.plan, "the plan of a run"))
-    fingerprint = Fingerprint.model_validate(read_json(folder.fingerprint, "the fingerprint of a data set"))
+    plan = _stored(Plan, folder.plan, "the plan of a run")
+    fingerprint = _stored(Fingerprint, folder.fingerprint, "the fingerprint of a data set")
     splits = load_splits(folder.splits)
     chosen = fold(splits, options.fold)
     dataset = open_dataset(data, config.data)
@@ -171,6 +174,23 @@ def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Generator[Ev
         read=ReadOptions.parse(config.data.read),
         device=resolve_device(device),
     )
+
+
+def _stored(kind: type[Kind], path: Path, what: str) -> Kind:
+    """What a file of the run says.
+
+    Raises:
+        ModelError: The file is damaged, or was edited so that it fits no more.
+    """
+    try:
+        return kind.model_validate(read_json(path, what))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        problem = f"{where}: {first['msg']}" if where else str(first["msg"])
+        raise ModelError(
+            f"{path} ({what}) is damaged or was edited: {problem}. Put the file back, or train anew in another folder."
+        ) from error
 
 
 def write_setup(setup: Setup, folder: RunFolder) -> None:

@@ -4,12 +4,14 @@ The *plan grid* is the closest canonical RAS axis order (flips and permutations 
 Everything here is kept in the model, so that a prediction years later repeats what training did.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["ChannelNormalisation", "Preprocessing"]
 
+
+Spacing = Annotated[float, Field(gt=0)]
 
 _NUMBERS: dict[str, tuple[Literal["low", "high", "mean", "sd"], ...]] = {
     "ct": ("low", "high", "mean", "sd"),
@@ -29,7 +31,7 @@ class ChannelNormalisation(BaseModel):
             images), and those that are stay 0.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     scheme: Literal["zscore", "ct", "percentile", "rescale", "none"]
     low: float | None = None
@@ -65,8 +67,8 @@ class Preprocessing(BaseModel):
         normalisation: One a channel.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    spacing_mm: tuple[float | None, float | None, float | None]
+    spacing_mm: tuple[Spacing | None, Spacing | None, Spacing | None]
     thick_axis: Literal[0, 1, 2] | None = None
     normalisation: tuple[ChannelNormalisation, ...]

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.config.yaml_text import parse_yaml, to_yaml
+from medseg.core.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,27 @@ values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(s
 @given(st.dictionaries(st.text(), values))
 def test_what_is_written_is_read_back(mapping):
     assert parse_yaml(to_yaml(mapping), "here") == (mapping or {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 3000 + "]" * 3000,
+        "{a: " * 3000 + "1" + "}" * 3000,
+        "[{a: " * 50_000,
+        "- " * 3000 + "1",
+        "? " * 3000 + "1",
+        "\n".join(" " * level + "a:" for level in range(1000)),
+        "a: [1, 2]\n" * 200_000,
+        "9" * 6000,
+        "a: " + "9" * 6000,
+    ],
+    ids=["lists", "mappings", "never closed", "dashes", "questions", "indented", "long", "digits", "digits of a key"],
+)
+def test_what_knows_no_end_is_refused_at_once(text):
+    with pytest.raises(UsageError, match="here"):
+        parse_yaml(text, "here")
+
+
+def test_brackets_that_are_closed_again_are_no_depth():
+    assert parse_yaml("[" + ", ".join(["[1, [2]]"] * 500) + "]", "here") == [[1, [2]]] * 500

@@ -227,3 +227,14 @@ def test_a_folder_digest_sees_content_and_names_but_not_hidden_files(tmp_path):
 def test_a_missing_path_has_no_digest(tmp_path):
     with pytest.raises(UsageError, match=r"nothing\.nii does not exist"):
         digest(tmp_path / "nothing.nii")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 200_000 + "]" * 200_000, '{"a":' * 200_000, '{"schema": ' + "9" * 6000 + "}"],
+    ids=["deep", "open", "long"],
+)
+def test_json_that_knows_no_end_is_refused_by_name(tmp_path, text):
+    (tmp_path / "odd.json").write_text(text)
+    with pytest.raises(InputError, match=r"odd\.json \(the plan\)"):
+        read_json(tmp_path / "odd.json", "the plan")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medseg.config.schema import LabelConfig
-from medseg.core.errors import MachineError, ModelError, UsageError
+from medseg.core.errors import InputError, MachineError, ModelError, UsageError
 from medseg.io import ReadOptions
 from medseg.model import ModelInfo, load_model, save_model
 from medseg.nn.networks import build
@@ -137,7 +137,11 @@ def test_missing_weights_are_named(folder):
     [
         (lambda state: state.pop(next(iter(state))), "is missing"),
         (lambda state: state.update(stranger=torch.zeros(3)), "stranger has no place"),
-        (lambda state: state.update({next(iter(state)): torch.zeros(1)}), r"has the shape \[1\] instead of"),
+        (lambda state: state.update({next(iter(state)): torch.zeros(1)}), r"is \[1\] float32 instead of \["),
+        (
+            lambda state: state.update({name: tensor.to(torch.int32) for name, tensor in state.items()}),
+            "int32 instead of .* float32",
+        ),
     ],
 )
 def test_weights_that_are_not_the_planned_networks_are_refused(tmp_path, change, reason):
@@ -271,3 +275,56 @@ def test_names_are_no_tags_and_no_cells_of_the_card(tmp_path):
     assert "<img" not in card
     assert "](javascript" not in card.replace("\\](", "")
     assert "\n# Trusted" not in card
+
+
+def changed(plan, *path, value):
+    """The JSON of a plan with another value at a place."""
+    content = json.loads(json.dumps(plan))
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("patch",), [10**9] * 3),
+        (("patch",), [4096] * 3),
+        (("patch",), [0, 16, 16]),
+        (("patch",), [-16, 16, 16]),
+        (("batch",), 10**12),
+        (("network", "features"), [10**6, 10**12]),
+        (("network", "features"), [-4, 8]),
+        (("network", "features"), [8] * 3000),
+        (("network", "kernels"), [[10**5 + 1] * 3] * 2),
+        (("network", "n_classes"), 10**9),
+        (("network", "n_classes"), 5),
+        (("network", "in_channels"), 10**6),
+        (("network", "in_channels"), 2),
+        (("preprocessing", "spacing_mm"), [float("nan"), 1.0, 1.0]),
+        (("preprocessing", "spacing_mm"), [0.0, 1.0, 1.0]),
+        (("preprocessing", "spacing_mm"), [float("inf"), 1.0, 1.0]),
+        (("mirror_axes",), [7]),
+        (("labels",), {f"label {n}": n for n in range(1, 10**5)}),
+        (("labels",), {"liver": -1}),
+        (("channels",), []),
+    ],
+)
+def test_a_plan_beyond_all_bounds_is_refused_before_anything_is_built(folder, path, value):
+    file = folder / "model.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "plan": changed(content["plan"], *path, value=value)}))
+    with pytest.raises(InputError, match=r"."):
+        load_model(folder)
+
+
+def test_a_fold_cannot_name_the_file_of_another(tmp_path):
+    model = save_model(tmp_path / "model", ModelInfo(PLAN), {0: weights_of(0), 1: weights_of(1)})
+    path = model.folder / "model.json"
+    content = json.loads(path.read_text())
+    content["weights"]["fold_0"] = content["weights"]["fold_1"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="fold_0 are not in a file of that name"):
+        load_model(model.folder)

@@ -11,7 +11,7 @@ from medseg.config.load import list_presets, load_config
 from medseg.config.network import NETWORK_NAMES, NetworkSpec
 from medseg.core.errors import UsageError
 from medseg.nn.networks import Padded, _dynunet_heads, build, names
-from medseg.nn.summary import summarise
+from medseg.nn.summary import skeleton, summarise
 from medseg.nn.unet import UNet
 from tests.nn.specs import spec
 
@@ -45,6 +45,21 @@ def test_any_size_gives_logits_and_in_training_heads_finest_first(name, dimensio
         with torch.inference_mode():
             assert network.eval()(image).shape == (1, 3, *size)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_skeleton_has_the_names_shapes_and_types_of_the_network_and_no_memory(name):
+    described = spec(2, name=name, **SMALL[name])
+    bones, flesh = skeleton(described).state_dict(), build(described).state_dict()
+    assert {key: (value.shape, value.dtype) for key, value in bones.items()} == {
+        key: (value.shape, value.dtype) for key, value in flesh.items()
+    }
+    assert {value.device.type for value in bones.values()} == {"meta"}
+
+
+def test_a_network_larger_than_any_machine_has_a_skeleton():
+    giant = spec(3, features=(4096,) * 10, kernels=((31,) * 3,) * 10, n_classes=65_536)
+    assert sum(tensor.numel() for tensor in skeleton(giant).state_dict().values()) > 10**12
 
 
 def test_without_deep_supervision_training_gives_one_tensor():

@@ -69,3 +69,27 @@ def test_a_disk_that_is_full_at_a_checkpoint_is_the_machines_and_keeps_the_one_b
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.pop("ema"),
+        lambda content: content.update(step=-1),
+        lambda content: content.update(step="7"),
+        lambda content: content.update(elapsed_s=float("nan")),
+        lambda content: content.update(network=[1, 2]),
+        lambda content: content.update(network={"weight": 1}),
+        lambda content: content.update(corrections=[[5]]),
+        lambda content: content.update(corrections=7),
+        lambda content: content.update(stranger=0),
+    ],
+)
+def test_a_checkpoint_with_other_content_is_refused_by_name(tmp_path, change):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, checkpoint())
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    with pytest.raises(ModelError, match=r"last\.pt is not the checkpoint of a training"):
+        load_checkpoint(path)

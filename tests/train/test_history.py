@@ -1,5 +1,7 @@
+import pytest
 from PIL import Image
 
+from medseg.core.errors import InputError
 from medseg.core.events import EpochEnded
 from medseg.train.history import draw_curves, read_history, write_history
 
@@ -39,3 +41,20 @@ def test_curves_are_a_picture_with_something_on_it(tmp_path):
 def test_no_epochs_draw_nothing(tmp_path):
     draw_curves(tmp_path / "curves.png", [])
     assert not (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "words", "other columns", "not text"])
+def test_a_damaged_history_is_refused_by_name(tmp_path, damage):
+    path = tmp_path / "history.csv"
+    write_history(path, epochs())
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": whole[:-25],
+            "words": whole.replace(b"20,", b"twenty,"),
+            "other columns": whole.replace(b"loss", b"lost"),
+            "not text": b"\xff\xfe" + whole,
+        }[damage]
+    )
+    with pytest.raises(InputError, match=r"history\.csv cannot be read"):
+        read_history(path, up_to_step=100)

@@ -415,3 +415,68 @@ def test_a_run_that_nobody_listens_to_any_more_is_saved(trained, balls, tmp_path
     rest = [e for e in run(balls, tmp_path / "run", replace(OPTIONS, resume=True)) if isinstance(e, StepEnded)]
     assert [e.step for e in rest] == list(range(4, 11))
     assert same_bits(folder, tmp_path / "run")
+
+
+def edited(name, old, new):
+    return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new, 1))
+
+
+def overwritten(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def of_another_network(folder):
+    content = torch.load(folder / "fold_0/last.pt", weights_only=True)
+    content["ema"] = {name: torch.zeros(7) for name in content["ema"]}
+    torch.save(content, folder / "fold_0/last.pt")
+
+
+def of_other_moments(folder):
+    content = torch.load(folder / "fold_0/last.pt", weights_only=True)
+    for state in content["optimizer"]["state"].values():
+        state["exp_avg"] = torch.zeros(7)
+    torch.save(content, folder / "fold_0/last.pt")
+
+
+@pytest.fixture(scope="module")
+def stopped(balls, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    work = run(balls, folder, OPTIONS)
+    for event in work:
+        if isinstance(event, StepEnded) and event.step == 6:
+            break
+    work.close()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (edited("plan.json", '"batch": 2', '"batch": "x"'), "plan.json"),
+        (edited("plan.json", '"batch": 2', '"batch": 1e400'), "plan.json"),
+        (overwritten("plan.json", "[]"), "plan.json"),
+        (overwritten("plan.json", "[" * 200_000), "plan.json"),
+        (overwritten("fingerprint.json", '"text"'), "fingerprint.json"),
+        (edited("fingerprint.json", '"cases"', '"case"'), "fingerprint.json"),
+        (overwritten("splits.json", "[1, 2]"), "splits.json"),
+        (overwritten("splits.json", '{"schema": "medseg/splits/1", "folds": 7}'), "splits.json"),
+        (overwritten("config.yaml", "[" * 3000), "config.yaml"),
+        (edited("config.yaml", "seed: 0", "seed: " + "9" * 6000), "config.yaml"),
+        (of_another_network, "last.pt"),
+        (of_other_moments, "last.pt"),
+    ],
+)
+def test_a_run_whose_files_were_edited_is_refused_by_the_name_of_the_file(stopped, balls, tmp_path, damage, named):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    damage(folder)
+    with pytest.raises((InputError, UsageError), match=named):
+        list(run(balls, folder, replace(OPTIONS, resume=True)))
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("epoch\nx\n")])
+def test_a_history_that_is_gone_or_damaged_begins_anew(trained, stopped, balls, tmp_path, damage):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    damage(folder / "fold_0/history.csv")
+    list(run(balls, folder, replace(OPTIONS, resume=True)))
+    assert same_bits(trained[0], folder)
+    assert [row["step"] for row in history(folder)] == ["10"]
