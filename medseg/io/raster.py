@@ -59,7 +59,7 @@ def read(path: Path, options: ReadOptions) -> Volume:
     notes: tuple[str, ...] = ()
     with _opened(path) as picture:
         if picture is None or _is_for_tifffile(picture, path):
-            planes = _tiff_planes(path)
+            planes, notes = _tiff_planes(path), _size_note(path)
         else:
             planes, notes = _values(ImageOps.exif_transpose(picture), path)
             notes += _depth_note(path) if picture.format == "PNG" else ()
@@ -205,7 +205,7 @@ def _opened(path: Path) -> Iterator[Image.Image | None]:
     except (OSError, *_DAMAGE) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise InputError(f"{path} is damaged ({error}). Copy it again.") from error
+        raise InputError(f"{path} is damaged: its pixels cannot be decoded. Copy it again.") from error
 
 
 def _check_png_chunks(path: Path) -> None:
@@ -395,11 +395,28 @@ def _tiff_planes(path: Path) -> NDArray[Any]:
             planes: NDArray[Any] = file.series[0].asarray()
             n_extra = len(file.pages.first.extrasamples or ()) if axes == "YXS" else 0
     except (tifffile.TiffFileError, *_DAMAGE) as error:
-        raise InputError(f"{path} cannot be read ({error}).") from error
+        raise InputError(f"{path} cannot be read: its pages are damaged or packed in an unknown way.") from error
     if axes == "ZYX":
         return planes.transpose(1, 2, 0)[..., None]
     planes = planes[..., : planes.shape[-1] - n_extra] if n_extra else planes  # alpha
     return planes[..., 0] if planes.ndim == 3 and planes.shape[-1] in (1, 3) and _is_grey(planes) else planes
+
+
+def _size_note(path: Path) -> tuple[str, ...]:
+    """The note on a size of voxels that a stack states (ImageJ, OME), and that is not read: it counts in pixels."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            imagej, ome = file.imagej_metadata or {}, file.ome_metadata or ""
+    except (tifffile.TiffFileError, OSError, *_DAMAGE):
+        return ()
+    if "spacing" not in imagej and "PhysicalSize" not in ome:
+        return ()
+    return (
+        "The stack says how large its voxels are, which is not read from TIFF: they count as 1 × 1 × 1 mm. "
+        "If slices are farther apart than pixels, save it as NIfTI, NRRD or MetaImage with its spacing.",
+    )
 
 
 def _channels_first(planes: NDArray[Any]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from medseg.predict.ledger import Ledger
 
 __all__ = ["refuse_among_scans", "refuse_existing", "refuse_foreign", "refuse_twin_outputs"]
 
-_MOST_NAMED = 5
+_MOST_NAMED = 20
 """Names that a refusal lists; then it counts."""
 
 _OVERWRITE = "Write to another folder, or say --overwrite to replace"

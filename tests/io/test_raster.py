@@ -327,3 +327,20 @@ def test_another_format_under_the_name_of_a_picture_is_refused(tmp_path):
         (tmp_path / f"a{suffix}").write_bytes(b"not a picture, but long enough to be looked at" * 9)
         with pytest.raises(InputError, match=rf"a\{suffix} (is not a picture|cannot be read)"):
             io.read(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"imagej": True, "metadata": {"spacing": 5.0, "unit": "um", "axes": "ZYX"}, "resolution": (2.0, 2.0)},
+        {"ome": True, "metadata": {"axes": "ZYX", "PhysicalSizeZ": 5.0, "PhysicalSizeX": 0.5}},
+    ],
+)
+def test_a_stack_that_states_the_size_of_its_voxels_is_told_that_it_is_not_read(tmp_path, options):
+    array = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", **options)
+    image = io.read(tmp_path / "a.tif")
+    assert image.geometry.spacing_mm == (1, 1, 1)
+    assert any("not read from TIFF" in warning for warning in image.meta.warnings)
+    tifffile.imwrite(tmp_path / "b.tif", array, photometric="minisblack", metadata={"axes": "ZYX"})
+    assert io.read(tmp_path / "b.tif").meta.warnings == ()

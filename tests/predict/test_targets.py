@@ -76,7 +76,7 @@ def test_all_such_files_are_counted_at_once_and_overwrite_replaces_them(scans, m
     for n in range(8):
         write_scan(scans / f"c{n}.nii.gz", seed=n)
         (references / f"c{n}.nii.gz").write_text("reference")
-    with pytest.raises(UsageError, match=r"8 files .*: c0\.nii\.gz, .*c4\.nii\.gz and 3 more"):
+    with pytest.raises(UsageError, match=r"8 files .*: c0\.nii\.gz, .*c7\.nii\.gz\."):
         predict(scans, model, references)
     assert set(bytes_in(references).values()) == {b"reference"}
     assert len(predict(scans / "c0.nii.gz", model, references, overwrite=True)) == 1
