@@ -40,6 +40,9 @@ _WORD = re.compile(
 )
 """Words that are in every patient's folder."""
 
+_COLLECTION = re.compile(r"images(tr|ts)?|imgs|scans|volumes|files|inputs|data|dicoms", re.IGNORECASE)
+"""Folders of many cases: a file in them is called by its own name, whatever that is."""
+
 _NUMBERED = re.compile(
     r"(baseline|followup|series|serie|se|ser|study|stud|st|im|pa|dir|visit|session|ses|timepoint|tp)[0-9]*"
 )
@@ -96,10 +99,12 @@ def file_name(path: Path, channels: Collection[str] = ()) -> str:
     """The name of a file that is a case: its stem without the number of a first channel.
 
     What a file in every patient's folder is called (ct, image, or as one of the `channels`) says nothing; then it is
-    called after its folder.
+    called after its folder, unless that is a folder of many cases.
     """
     stem = without_number(stem_of(path))
-    return place_name(path.parent) if _is_words(stem) or channel_key(stem) in channels else stem
+    says_little = _is_words(stem) or channel_key(stem) in channels
+    folder = Path(abspath(path)).parent  # noqa: PTH100  resolve() follows links
+    return place_name(folder) if says_little and not _COLLECTION.fullmatch(folder.name) else stem
 
 
 def folder_name(folder: Path) -> str:

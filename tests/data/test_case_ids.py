@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medseg.config.schema import DataConfig
-from medseg.data.case_ids import has_digest, place_name, plain_name, series_id
+from medseg.data.case_ids import file_name, has_digest, place_name, plain_name, series_id
 from medseg.data.inputs import find_cases
 from medseg.data.layouts import open_dataset
 from tests.data.dicom_trees import put_series, put_structures
@@ -121,3 +121,10 @@ def test_a_digest_is_taken_for_no_channel(uid):
     assert plain_name(name) == "p"
     assert name[2].isdecimal()
     assert len(name) == 10
+
+
+@pytest.mark.parametrize("folder", ["scans", "imagesTs", "images", "data", "volumes"])
+def test_a_file_in_a_folder_of_many_cases_has_its_own_name(tmp_path, folder):
+    assert file_name(tmp_path / folder / "scan.nii.gz") == "scan"
+    assert file_name(tmp_path / "s0040" / "scan.nii.gz") == "s0040"
+    assert file_name(tmp_path / "s0040" / "CT" / "image.nii.gz") == "s0040"

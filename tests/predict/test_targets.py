@@ -205,35 +205,35 @@ def test_a_series_whose_files_were_sent_again_is_the_same_scan(model, tmp_path):
 
 def test_two_files_of_one_name_in_two_folders_are_two_scans(model, tmp_path):
     out = tmp_path / "out"
-    one = write_scan(tmp_path / "a" / "scan.nii.gz", seed=1)
-    two = write_scan(tmp_path / "b" / "scan.nii.gz", seed=2)
+    one = write_scan(tmp_path / "a" / "thorax.nii.gz", seed=1)
+    two = write_scan(tmp_path / "b" / "thorax.nii.gz", seed=2)
     predict(one, model, out)
-    before = (out / "scan.nii.gz").read_bytes()
+    before = (out / "thorax.nii.gz").read_bytes()
     (event,) = predict(two, model, out).values()
     assert isinstance(event, CaseFailed)
-    assert (out / "scan.nii.gz").read_bytes() == before
-    assert predict(one, model, out)["scan"].status == "current"
+    assert (out / "thorax.nii.gz").read_bytes() == before
+    assert predict(one, model, out)["thorax"].status == "current"
 
 
 def test_a_copy_of_a_scan_in_another_folder_is_the_same_scan(model, tmp_path):
-    write_scan(tmp_path / "a" / "scan.nii.gz")
+    write_scan(tmp_path / "a" / "thorax.nii.gz")
     predict(tmp_path / "a", model, tmp_path / "out")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    assert predict(tmp_path / "b", model, tmp_path / "out")["scan"].status == "current"
+    assert predict(tmp_path / "b", model, tmp_path / "out")["thorax"].status == "current"
 
 
 def test_a_scan_of_another_grid_in_the_place_of_the_last_is_another_scan(model, tmp_path):
-    scan = write_scan(tmp_path / "scan.nii.gz", shape=(9, 8, 7))
+    scan = write_scan(tmp_path / "thorax.nii.gz", shape=(9, 8, 7))
     predict(scan, model, tmp_path / "out")
     write_scan(scan, shape=(9, 8, 6))
-    assert isinstance(predict(scan, model, tmp_path / "out")["scan"], CaseFailed)
+    assert isinstance(predict(scan, model, tmp_path / "out")["thorax"], CaseFailed)
 
 
 def test_a_grid_that_says_nothing_makes_no_scan_the_same(model, tmp_path):
     for seed, expected in ((1, CasePredicted), (2, CaseFailed)):
         array = np.random.default_rng(seed).integers(0, 200, (9, 8, 7)).astype(np.int16)
-        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "scan.nii.gz")
-        assert isinstance(predict(tmp_path / "scan.nii.gz", model, tmp_path / "out")["scan"], expected)
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "thorax.nii.gz")
+        assert isinstance(predict(tmp_path / "thorax.nii.gz", model, tmp_path / "out")["thorax"], expected)
 
 
 def test_a_picture_in_the_place_of_another_is_another(tmp_path):
@@ -245,21 +245,21 @@ def test_a_picture_in_the_place_of_another_is_another(tmp_path):
 
 
 def test_a_scan_that_cannot_be_read_does_not_take_the_record_of_the_last(model, tmp_path):
-    scan = write_scan(tmp_path / "scan.nii.gz")
+    scan = write_scan(tmp_path / "thorax.nii.gz")
     predict(scan, model, tmp_path / "out")
-    known = recorded(tmp_path / "out")["scan"]
+    known = recorded(tmp_path / "out")["thorax"]
     scan.write_bytes(scan.read_bytes()[:100])
-    assert isinstance(predict(scan, model, tmp_path / "out")["scan"], CaseFailed)
-    assert recorded(tmp_path / "out")["scan"] == known
+    assert isinstance(predict(scan, model, tmp_path / "out")["thorax"], CaseFailed)
+    assert recorded(tmp_path / "out")["thorax"] == known
 
 
 def test_where_the_last_result_was_removed_the_next_scan_has_its_name(model, tmp_path):
-    scan = write_scan(tmp_path / "scan.nii.gz", shape=(9, 8, 7))
+    scan = write_scan(tmp_path / "thorax.nii.gz", shape=(9, 8, 7))
     predict(scan, model, tmp_path / "out")
-    pathlib.Path(tmp_path / "out" / "scan.nii.gz").unlink()
-    pathlib.Path(tmp_path / "out" / "scan.labels.txt").unlink()
+    pathlib.Path(tmp_path / "out" / "thorax.nii.gz").unlink()
+    pathlib.Path(tmp_path / "out" / "thorax.labels.txt").unlink()
     write_scan(scan, shape=(9, 8, 6))
-    assert predict(scan, model, tmp_path / "out")["scan"].status == "predicted"
+    assert predict(scan, model, tmp_path / "out")["thorax"].status == "predicted"
 
 
 def test_a_name_too_long_for_its_results_fails_alone(scans, model, tmp_path):
