@@ -5,7 +5,7 @@ inside a scan (DICOM holds patient names).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from medseg.data.layouts.table import is_table, open_table
 from medseg.data.leftovers import left_aside
 from medseg.data.loose_files import LooseCases, in_order, loose_cases
 from medseg.data.modality import left_out, modality_of, other_modalities, unlike
+from medseg.data.raw_bids import raw_cases
 from medseg.data.scans import Scans, is_image_folder
 from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
 from medseg.io.foreign import why_unread
@@ -153,7 +154,12 @@ def _add_folder(folder: Path, model: ModelChannels | None, options: io.ReadOptio
         return
     layout = recognised(folder, but=("dicom", "folders"))
     if layout is not None:
-        _add_dataset(layout[0].open(folder, options), model, options, found)
+        dataset = layout[0].open(folder, options)
+        _add_dataset(dataset, model, options, found)
+        if layout[0].name == "bids":
+            _add_raw(folder, model, found, {path for case in dataset.cases for path in case.images})
+        return
+    if _add_raw(folder, model, found):
         return
     n_before, n_problems = len(found.cases), len(found.problems)
     tree = list(image_folders(folder))
@@ -166,6 +172,17 @@ def _add_folder(folder: Path, model: ModelChannels | None, options: io.ReadOptio
     if (n_before, n_problems) == (len(found.cases), len(found.problems)):
         _refuse_without_scans(folder, tree)
     found.cases[n_before:] = sorted(found.cases[n_before:], key=lambda case: natural_key(case.id))
+
+
+def _add_raw(root: Path, model: ModelChannels | None, found: Inputs, used: Collection[Path] = ()) -> bool:
+    """Add the examinations of a BIDS tree that have no label map, if the folder is one."""
+    cases = raw_cases(root, model, used)
+    if cases is None:
+        return False
+    found.cases += cases.cases
+    found.problems += cases.problems
+    found.remarks += cases.remarks
+    return True
 
 
 def _add_files(inside: ImageFolder, model: ModelChannels | None, found: Inputs, *, of_root: bool) -> None:
@@ -192,6 +209,8 @@ def _told_apart(cases: Sequence[Case], root: Path) -> list[Case]:
 
 
 def _name_in_tree(folder: Path, name: str, *, is_one: bool) -> str:
+    if name.startswith("sub-"):  # BIDS: the name says all
+        return name
     return safe_id(folder_name(folder) if is_one else member_name(folder, name, is_root=False))
 
 

@@ -25,7 +25,7 @@ from medseg.data.leftovers import foreign_files
 from medseg.io.foreign import foreign_stem, is_image_format
 from medseg.io.listing import is_folder, is_regular, listing
 
-__all__ = ["open_folder", "recognises"]
+__all__ = ["Image", "examinations", "open_folder", "recognises"]
 
 _ABOUT_THE_MAP = frozenset({"label", "desc", "space", "res", "den", "hemi", "seg", "atlas"})
 """Entities that tell label maps of one examination apart, and say nothing about which examination it is."""
@@ -97,6 +97,26 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         problems=tuple(problems),
         notes=(f"{len(cases)} cases are of {len({case.group for case in cases})} subjects.",),
     )
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of a raw tree: its file, what its name says before the suffix, and the suffix (T1w, FLAIR, bold)."""
+
+    path: Path
+    start: str
+    suffix: str
+
+
+def examinations(root: Path) -> tuple[tuple[Image, ...], ...]:
+    """The images of each subject, session and run in the raw tree at `root`, without label maps; names alone count."""
+    found: dict[tuple[str, ...], list[Image]] = {}
+    for file in _files(root):
+        if not file.is_map:
+            key = tuple(file.entities.get(entity, "") for entity in ("sub", "ses", "run"))
+            start = io.stem(file.path).rpartition("_")[0]
+            found.setdefault(key, []).append(Image(file.path, start, file.suffixes[-1]))
+    return tuple(tuple(images) for images in found.values())
 
 
 def _unread(found: Candidates, channels: Sequence[str]) -> dict[str, Path]:
