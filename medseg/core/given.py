@@ -8,7 +8,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["as_given"]
+_QUOTED = re.compile(r"""(?P<quote>['"])(?:/|[A-Za-z]:[\\/]+|\\\\)(?:(?!(?P=quote)).)*?(?P<name>[^'"/\\]*)(?P=quote)""")
+_BARE = re.compile(r"(?<![\w./:'\"~-])(?:/|[A-Za-z]:[\\/]+)(?:[^\s/\\'\"]+[\\/]+)+")
+"""Absolute paths of POSIX and Windows: in quotes (blanks and all), and bare up to the last part."""
+
+__all__ = ["as_given", "as_kept"]
 
 
 def as_given(text: str, given: Path | Iterable[Path]) -> str:
@@ -20,6 +24,18 @@ def as_given(text: str, given: Path | Iterable[Path]) -> str:
     for root in [given] if isinstance(given, Path) else given:
         text = _seen_from(root, text)
     return text
+
+
+def as_kept(text: str, given: Path | Iterable[Path]) -> str:
+    """A sentence for a file that stays: as given, and of any other absolute path the last part alone.
+
+    Errors of the system name files that nobody gave: in the output, in a folder for temporary files.
+
+    >>> as_kept("[Errno 5] Input/output error: '/home/Jane Doe/out/a.nii.gz'", Path("data"))
+    "[Errno 5] Input/output error: 'a.nii.gz'"
+    """
+    text = as_given(text, given)
+    return _BARE.sub("", _QUOTED.sub(r"\g<quote>\g<name>\g<quote>", text))
 
 
 def _seen_from(root: Path, text: str) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from medseg import io
 from medseg.core.errors import InputError, MedsegError, UsageError, is_shortage
 from medseg.core.geometry import Geometry
+from medseg.core.given import as_kept
 from medseg.core.labels import Labels, folded
 from medseg.core.volume import LabelMap
 from medseg.data.checks import count_values, refuse_images
@@ -471,7 +472,7 @@ def _attempt(action: Callable[[], _Result], pair: Pair) -> "_Result | _Failure":
         return _Failure("The case does not fit into the memory of this machine. Use fewer --jobs, or crop the images.")
     except Exception as error:  # noqa: BLE001  the boundary of a batch: one case must not end the others
         reason = f"An error that medseg did not expect: {type(error).__name__}: {error}"
-        return _Failure(reason, traceback.format_exc())
+        return _Failure(as_kept(_without_folder(reason, pair), ()), traceback.format_exc())
 
 
 def _by(grid: Geometry) -> str:

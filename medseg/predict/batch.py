@@ -17,7 +17,7 @@ from medseg import io
 from medseg.config.schema import LabelOutput
 from medseg.core.errors import InputError, MachineError, MedsegError, UsageError, machine_error
 from medseg.core.events import CaseFailed, CasePredicted, Event, Finished, Noted, Warned
-from medseg.core.given import as_given
+from medseg.core.given import as_given, as_kept
 from medseg.core.volume import LabelMap, Volume
 from medseg.data.cases import read_image
 from medseg.data.checks import like_a_label_map
@@ -333,7 +333,7 @@ class _Work:
             outputs,
             time.perf_counter() - start,
             {name: round(ml, 6) for name, ml in self.names.by_new_names(result.volumes_ml).items()},
-            tuple(as_given(note, self.given) for note in (*result.warnings, *notes, *_told_of(replaced))),
+            tuple(as_kept(note, (*self.given, self.out)) for note in (*result.warnings, *notes, *_told_of(replaced))),
             scan=scan_digest(case, volume),
             files=None if self.single else {name: facts_of(self.out / name) for name in outputs},
         )
@@ -413,7 +413,7 @@ class _Work:
             self.model.digest,
             self.how(case),
             seconds=time.perf_counter() - start,
-            reason=as_given(reason, self.given),
+            reason=as_kept(reason, (*self.given, self.out)),
         )
 
 

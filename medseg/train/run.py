@@ -5,6 +5,7 @@ is whole, and `TrainOptions.resume` goes on from the last checkpoint with the ba
 """
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,6 +19,7 @@ import torch
 
 from medseg.core.errors import DiskFullError, InputError, MachineError, MedsegError
 from medseg.core.events import EpochEnded, Event, Finished, Noted, Planned, StepEnded, Validated, Warned, record
+from medseg.core.given import as_kept
 from medseg.io.files import write_json
 from medseg.model import NAMELESS, ModelInfo, save_model
 from medseg.plan.cost import step_gflop
@@ -90,7 +92,7 @@ def run(data: Path, out: Path, options: TrainOptions, stop: Stop = lambda: False
         else:
             setup = yield from _stoppable(set_up(data, options), stop, told)
             write_setup(setup, folder)
-        yield from _logged(_race(setup, folder, begun, stop), folder.events, told)
+        yield from _logged(_race(setup, folder, begun, stop), folder, told, setup.dataset.root)
     except _StoppedError:
         yield Finished(str(out), time.monotonic() - begun, {"interrupted": True, "resumable": folder.plan.is_file()})
 
@@ -446,15 +448,22 @@ def _facts(run: _Run) -> dict[str, Any]:
     }
 
 
-def _logged(events: Iterator[Event], path: Path, told: Sequence[Event]) -> Iterator[Event]:
+def _logged(events: Iterator[Event], folder: RunFolder, told: Sequence[Event], data: Path) -> Iterator[Event]:
     """Pass events on and append them to `events.jsonl`, steps left out: one line each, whole at any moment.
 
-    `told` are those that were passed on before and are only written.
+    `told` are those that were passed on before and are only written. Paths are kept as seen from the data, the run and
+    the file itself.
     """
-    with path.open("a", encoding="utf-8") as file:
+    path, given = folder.events, (data, folder.root)
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
 
         def write(event: Event) -> None:
-            file.write(json.dumps({"time": round(time.time(), 2), **record(event)}, ensure_ascii=False) + "\n")
+            if isinstance(event, Finished):
+                event = replace(event, output=os.path.relpath(event.output, path.parent))
+            kept = {
+                key: as_kept(value, given) if isinstance(value, str) else value for key, value in record(event).items()
+            }
+            file.write(json.dumps({"time": round(time.time(), 2), **kept}, ensure_ascii=False) + "\n")
             file.flush()
 
         for event in told:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.core.given import as_given
+from medseg.core.given import as_given, as_kept
 
 
 def test_a_path_below_the_given_one_is_seen_from_there(tmp_path):
@@ -43,3 +43,28 @@ def test_words_that_only_look_like_the_path_stay(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert as_given(text, Path("data")) == text
     assert as_given(text, Path("empty")) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("[Errno 5] Input/output error: '/home/Jane Doe/out/a.nii.gz'", "[Errno 5] Input/output error: 'a.nii.gz'"),
+        ("'/home/Jane' -> '/home/Jane Doe/b'", "'Jane' -> 'b'"),
+        ("/home/jane/x/a.nii.gz is damaged.", "a.nii.gz is damaged."),
+        ("It is full (/tmp/q/w.txt).", "It is full (w.txt)."),
+        ("[WinError 5] denied: 'C:\\\\Users\\\\Jane Doe\\\\a.nii'", "[WinError 5] denied: 'a.nii'"),
+        ("D:\\jane\\a.nii is damaged.", "a.nii is damaged."),
+        (
+            "\\\\server\\share and 5/6 mm, and/or https://a.org/b/c",
+            "\\\\server\\share and 5/6 mm, and/or https://a.org/b/c",
+        ),
+        ("imagesTr/a.nii.gz, 3 × 3 / 2", "imagesTr/a.nii.gz, 3 × 3 / 2"),
+    ],
+)
+def test_what_is_kept_names_no_folder_of_the_machine(text, kept):
+    assert as_kept(text, ()) == kept
+
+
+def test_what_is_kept_knows_the_given_path_first(tmp_path):
+    (tmp_path / "data").mkdir()
+    assert as_kept(f"{tmp_path}/data/images/a.nii is damaged.", tmp_path / "data") == "images/a.nii is damaged."

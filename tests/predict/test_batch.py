@@ -430,3 +430,15 @@ def test_probabilities_lie_beside_the_masks_on_their_grid_and_decide_them(model,
     assert {"a.nii.gz", "a_probabilities.nii.gz"} <= set(record["outputs"])
     again = list(predict_cases([scan], model, tmp_path / "out", on_cpu(probabilities=True)))
     assert [event.status for event in again if isinstance(event, CasePredicted)] == ["current"]
+
+
+def test_a_record_names_no_folder_of_the_machine_whatever_went_wrong(scans, model, tmp_path):
+    out = tmp_path / "Doe Jane" / "out"
+    list(predict_cases([scans], model, out, on_cpu()))
+    case = json.loads((out / "predictions.json").read_text())["cases"][0]["case"]
+    (out / f"{case}.labels.txt").unlink()
+    (out / f"{case}.labels.txt").mkdir()
+    events = list(predict_cases([scans], model, out, on_cpu(overwrite=True)))
+    text = (out / "predictions.json").read_text()
+    assert f"{case}.labels.txt cannot be written" in text, events
+    assert "Doe Jane" not in text

@@ -96,6 +96,8 @@ def test_events_are_lines_of_json_without_the_steps(trained):
     lines = [json.loads(line) for line in (folder / "fold_0/events.jsonl").read_text().splitlines()]
     assert {"planned", "epoch_ended", "validated", "finished"} <= {line["event"] for line in lines}
     assert "step_ended" not in {line["event"] for line in lines}
+    assert lines[-1]["output"] == "..", "from the folder of the file on: none holds an absolute path"
+    assert str(folder) not in (folder / "fold_0/events.jsonl").read_text()
 
 
 def test_the_model_predicts_with_the_labels_and_the_grid_of_the_files(trained, balls):
