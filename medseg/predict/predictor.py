@@ -164,6 +164,7 @@ class Predictor:
             MachineError: The memory does not suffice.
         """
         start = time.perf_counter()
+        self._refuse_large_probabilities(volume.geometry.shape)
         prepared = self._prepared(volume)
         said = self._blended(prepared.array, prepared.canonical.shape, prepared.straightening, gathered)
         said = np.ascontiguousarray(prepared.reorientation.inverse.apply(said))
@@ -195,6 +196,21 @@ class Predictor:
                 f"take {in_words(needed)} of memory, but only {in_words(limit)} are {self._kind_of(limit)}. "
                 "Check the spacing of the image; if it is right, crop or coarsen the image"
                 f"{', or allow more (--max-memory)' if limit == self._max_memory else ''}."
+            )
+
+    def _refuse_large_probabilities(self, shape: Sequence[int]) -> None:
+        """Refuse probabilities of all classes that would not fit on the image's own grid.
+
+        Raises:
+            MachineError: With both amounts.
+        """
+        n_classes, limit = self.plan.network.n_classes, allowed_bytes(self._max_memory)
+        # Gathered and turned to the file's axes, float32; and the most probable class of each voxel, int64.
+        needed = (2 * 4 * n_classes + 8) * prod(shape)
+        if limit is not None and needed > limit:
+            raise MachineError(
+                f"Probabilities of {n_classes} classes in {_sides(shape)} voxels take {in_words(needed)} of memory, "
+                f"but only {in_words(limit)} are {self._kind_of(limit)}. Leave --probabilities out, or crop the image."
             )
 
     def _kind_of(self, limit: int) -> str:

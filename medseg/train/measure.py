@@ -8,13 +8,13 @@ steps of the planned network on batches of the planned shape. Which candidates a
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import torch
 from torch import nn
 
 from medseg.config.schema import TrainingConfig
+from medseg.core.memory import free_bytes
 from medseg.plan.plan import Plan
 from medseg.predict.arithmetic import Arithmetic, candidates, seconds_of, seconds_of_each
 from medseg.train.batches import Batch
@@ -23,7 +23,7 @@ from medseg.train.loop import Learner
 __all__ = ["Measured", "free_memory_gib", "layer_gflops", "peak_memory_gib", "time_steps"]
 
 LAPTOP_GIB = 4.0
-"""What is counted on where the system does not tell (macOS, Windows): half of a small laptop."""
+"""What is counted on where the system does not tell: half of a small laptop."""
 
 LAYER_RUNS = 12
 """Runs of the layer by which a plan is sized."""
@@ -90,25 +90,8 @@ def free_memory_gib(device: torch.device) -> float:
     """Memory that a step may count on, in GiB."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**30
-    # What Linux could free counts, too: files that were just read fill the rest. A container may have less than that.
-    found = [*_memory_available_bytes(), *_container_limit_bytes()]
-    return min(found) / 2**30 if found else LAPTOP_GIB
-
-
-def _memory_available_bytes() -> list[int]:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return []
-    return [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-
-
-def _container_limit_bytes() -> list[int]:
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return []
-    return [int(limit)] if limit.isdecimal() else []
+    found = free_bytes()
+    return LAPTOP_GIB if found is None else found / 2**30
 
 
 def peak_memory_gib(device: torch.device) -> float | None:

@@ -250,6 +250,14 @@ def test_an_image_without_a_place_is_warned_of_where_the_model_needs_mm():
     assert predictor_of(threshold(4.5))(volume).warnings == ("The reader mended something.",)
 
 
+def test_probabilities_that_would_not_fit_are_refused_before_anything_is_computed():
+    volume = volume_on(Geometry.from_spacing((20, 20, 20)))
+    plan = small_plan(labels={str(value): value for value in range(1, 41)})
+    predictor = Predictor(plan, [looking_around(n_classes=41)], "cpu", max_memory=2_500_000)
+    with pytest.raises(MachineError, match=r"41 classes in 20 × 20 × 20 voxels take 2\.56 MiB .* only 2\.38"):
+        predictor.with_probabilities(volume)
+
+
 def test_a_bound_on_the_memory_is_kept_or_refused_with_both_numbers():
     volume = volume_on(Geometry.from_spacing((20, 20, 20)))
     plan = small_plan(patch=(8, 8, 8))
