@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.data.dataset import natural_key
+from medseg.data.dataset import listed, natural_key
 from medseg.data.leftovers import foreign_files
 from medseg.io.foreign import foreign_stem, is_image_format
 from medseg.io.listing import is_folder, listing
@@ -19,6 +19,7 @@ from medseg.io.listing import is_folder, listing
 __all__ = [
     "Scans",
     "by_channel",
+    "deeper_note",
     "hidden_note",
     "is_image_folder",
     "is_label_folder",
@@ -127,6 +128,21 @@ def is_label_folder(path: Path) -> bool:
 def is_image_folder(path: Path) -> bool:
     """Whether a folder's name says that it holds images, and not whose."""
     return path.name.lower() in (*IMAGE_FOLDERS, TEST_FOLDER)
+
+
+def deeper_note(*scans: Scans) -> tuple[str, ...]:
+    """The note on folders beside scans that hold scans themselves and were not looked into, if there are any."""
+    deeper = [
+        folder
+        for each in scans
+        for folder in listing(each.folder).folders
+        if folder.name not in each.paths and any(io.kind_of(path) for path in listing(folder).files)
+    ]
+    if not deeper:
+        return ()
+    names = listed([f"{folder.parent.name}/{folder.name}" for folder in deeper])
+    are = "1 folder that holds scans was" if len(deeper) == 1 else f"{len(deeper)} folders that hold scans were"
+    return (f"{are} not looked into: {names}.",)
 
 
 def hidden_note(*scans: Scans) -> tuple[str, ...]:

@@ -89,6 +89,22 @@ def test_what_medseg_wrote_inside_of_a_data_set_is_not_counted(tmp_path):
     assert left_aside(tmp_path) == ()
 
 
+@pytest.mark.parametrize("make", [paired, nnunet, msd])
+def test_folders_of_scans_among_scans_are_told(tmp_path, make):
+    make(tmp_path)
+    home = "images" if make is paired else "imagesTr"
+    put_image(tmp_path / home / "more" / "c_9_0000.nii.gz")
+    (tmp_path / home / "notes").mkdir()
+    assert f"1 folder that holds scans was not looked into: {home}/more." in open_dataset(tmp_path, DataConfig()).notes
+
+
+def test_images_of_nnunet_with_another_ending_are_told(tmp_path):
+    nnunet(tmp_path)
+    put_image(tmp_path / "imagesTr/d_0000.mha")
+    note = '1 images do not end as file_ending ".nii.gz" says: d_0000.mha.'
+    assert note in open_dataset(tmp_path, DataConfig()).notes
+
+
 def test_a_folder_of_nothing_else_names_it(tmp_path):
     for n in range(3):
         touch(tmp_path / f"images/c{n}.mnc")

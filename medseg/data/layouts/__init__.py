@@ -88,7 +88,7 @@ def open_dataset(path: Path, config: DataConfig) -> Dataset:
         n_images = len(dataset.unlabelled)
         raise InputError(
             f"{root} ({layout}: {reason}) holds {n_images} images without a label map and no pair of both. "
-            + " ".join(("Put label maps of the same names beside them.", *left_aside(root)))
+            + " ".join(("Put label maps of the same names beside them.", *dataset.notes, *left_aside(root)))
         )
     dataset = of_one_kind(_declared(dataset, config))
     _refuse_long_names(dataset)

@@ -16,7 +16,17 @@ from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, saf
 from medseg.data.layouts import declaration
 from medseg.data.layouts.channels import names_by_looking
 from medseg.data.layouts.unread import refuse_if_all_unread, unread_channels, unread_label
-from medseg.data.scans import NAMED, NUMBERED, Scans, by_channel, hidden_note, scans_in, stem_of, test_folder
+from medseg.data.scans import (
+    NAMED,
+    NUMBERED,
+    Scans,
+    by_channel,
+    deeper_note,
+    hidden_note,
+    scans_in,
+    stem_of,
+    test_folder,
+)
 from medseg.io.listing import exists
 
 __all__ = ["open_folder", "recognises"]
@@ -73,7 +83,12 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         channels=channels,
         unlabelled=_stacked(unlabelled, channels),
         problems=tuple(problems),
-        notes=(*_count_notes(declared, n_listed), *finder.notes, *hidden_note(*finder.folders.values())),
+        notes=(
+            *_count_notes(declared, n_listed),
+            *finder.notes,
+            *deeper_note(*(scans for folder, scans in finder.folders.items() if folder.name.startswith("images"))),
+            *hidden_note(*finder.folders.values()),
+        ),
     )
 
 

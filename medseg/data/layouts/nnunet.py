@@ -17,7 +17,7 @@ from medseg.data.layouts.channels import numbered_names
 from medseg.data.layouts.pairing import Channels, pair
 from medseg.data.layouts.unread import refuse_if_all_unread
 from medseg.data.pictures import is_rgb
-from medseg.data.scans import NUMBERED, Scans, by_channel, hidden_note, scans_in, test_folder
+from medseg.data.scans import NUMBERED, Scans, by_channel, deeper_note, hidden_note, scans_in, test_folder
 from medseg.io.listing import exists
 
 __all__ = ["open_folder", "recognises"]
@@ -81,7 +81,13 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:  # noqa: ARG001
         channels=channels,
         unlabelled=(*paired.unlabelled, *in_test),
         problems=tuple(paired.problems),
-        notes=(*notes, *paired.notes, *kept_for_test.notes, *hidden_note(images, labels, tests)),
+        notes=(
+            *notes,
+            *paired.notes,
+            *kept_for_test.notes,
+            *deeper_note(images, labels, tests),
+            *hidden_note(images, labels, tests),
+        ),
     )
 
 
@@ -119,7 +125,11 @@ def _ending_notes(images: Scans, ending: str | None, path: Path) -> tuple[str, .
     """
     if ending and not images.paths and scans_in(images.folder).paths:
         raise InputError(f'{path} says file_ending "{ending}", but no image in {images.folder.name} ends so.')
+    notes = []
+    otherwise = [file.name for file in images.foreign.values() if io.kind_of(file) is not None]
+    if otherwise:
+        notes.append(f'{len(otherwise)} images do not end as file_ending "{ending}" says: {listed(otherwise)}.')
     unnumbered = [stem for stem in images.paths if not NUMBERED.match(stem)]
-    if not unnumbered:
-        return ()
-    return (f"{len(unnumbered)} images without a channel number (_0000) were left out: {listed(unnumbered)}.",)
+    if unnumbered:
+        notes.append(f"{len(unnumbered)} images without a channel number (_0000) were left out: {listed(unnumbered)}.")
+    return tuple(notes)

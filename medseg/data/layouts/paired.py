@@ -28,6 +28,7 @@ from medseg.data.scans import (
     TEST_FOLDER,
     Scans,
     by_channel,
+    deeper_note,
     folders_named,
     hidden_note,
     scans_in,
@@ -94,7 +95,12 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         channels=channels,
         unlabelled=(*paired.unlabelled, *(in_test if suffixes == [""] else ())),
         problems=tuple(paired.problems),
-        notes=(*_number_note(images, label_of), *paired.notes, *hidden_note(images, labels, tests)),
+        notes=(
+            *_number_note(images, label_of),
+            *paired.notes,
+            *deeper_note(images, tests),
+            *hidden_note(images, labels, tests),
+        ),
     )
 
 
