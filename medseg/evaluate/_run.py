@@ -23,7 +23,17 @@ from medseg.data.leftovers import left_aside
 from medseg.evaluate.catalogue import CALIBRATION, DEFAULT_METRICS
 from medseg.evaluate.evaluation import Evaluation
 from medseg.evaluate.options import EvaluateOptions
-from medseg.evaluate.pairs import Drawn, Pair, References, Source, find_label_maps, is_table, match, references
+from medseg.evaluate.pairs import (
+    Drawn,
+    Pair,
+    References,
+    Source,
+    find_label_maps,
+    is_table,
+    lossy_note,
+    match,
+    references,
+)
 from medseg.evaluate.score import Facts, measure, unknown_values
 from medseg.io.listing import kind_of_special
 
@@ -88,7 +98,8 @@ def run(
     options = options or EvaluateOptions()
     to_judge_by = _references(reference, options, group)
     maps, judged_by = _predictions(predicted, to_judge_by), to_judge_by.maps
-    yield from map(Warned, dict.fromkeys((*_left_aside(predicted), *_left_aside(reference))))
+    sides = (*_left_aside(predicted, options), *_left_aside(reference, options))
+    yield from map(Warned, dict.fromkeys(sides))
     if _is_single(predicted) and _is_single(reference):
         # Two files are a pair, whatever their names.
         maps = dict(zip(judged_by, maps.values(), strict=True))
@@ -204,11 +215,12 @@ def _predictions(predicted: Judged, to_judge_by: References) -> dict[str, Source
     return dict(found)
 
 
-def _left_aside(side: Judged) -> tuple[str, ...]:
+def _left_aside(side: Judged, options: EvaluateOptions) -> tuple[str, ...]:
     """What a folder holds that is no label map, nor anything that is left aside without a word."""
     if isinstance(side, LabelMap | Mapping) or not Path(side).is_dir():
         return ()
-    return left_aside(Path(side))
+    lossy = () if options.read.lossy == "threshold" else lossy_note(Path(side))
+    return (*left_aside(Path(side)), *lossy)
 
 
 def _is_single(side: Judged) -> bool:

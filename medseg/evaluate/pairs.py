@@ -31,6 +31,7 @@ __all__ = [
     "files_of",
     "find_label_maps",
     "is_table",
+    "lossy_note",
     "match",
     "read_table",
     "references",
@@ -132,8 +133,8 @@ def files_of(source: Source | None) -> tuple[Path, ...]:
     return (*masks, source.image)
 
 
-def find_label_maps(folder: Path) -> dict[str, Path]:
-    """The label maps that lie directly in a folder, by case id, in natural order.
+def find_label_maps(folder: Path, *, with_lossy: bool = False) -> dict[str, Path]:
+    """The label maps that lie directly in a folder, by case id, in natural order; JPEG masks `with_lossy` alone.
 
     Hidden files, other kinds of file, DICOM images, and what medseg writes beside a mask (CASE_probabilities, …) do not
     count; of the forms of one prediction (NIfTI, DICOM SEG, RTSTRUCT, …) that `predictions.json` lists, the first does.
@@ -153,7 +154,9 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
         if case is None or any(case.endswith(ending) and case.removesuffix(ending) in stems for ending in _BESIDE):
             continue
         kind = kind_of(file)
-        if kind not in _LABEL_MAP_KINDS or (kind == "dicom" and not _holds_labels(file)):
+        if not (kind in _LABEL_MAP_KINDS or (with_lossy and kind == "jpeg")) or (
+            kind == "dicom" and not _holds_labels(file)
+        ):
             continue
         twin = found.setdefault(case, file)
         if twin is not file:
@@ -162,6 +165,15 @@ def find_label_maps(folder: Path) -> dict[str, Path]:
                 "Move one of them, or say which one counts with --pairs pairs.csv."
             )
     return found
+
+
+def lossy_note(folder: Path) -> tuple[str, ...]:
+    """The note on JPEG files among label maps, if there are any."""
+    n = sum(kind_of(file) == "jpeg" for file in listing(folder).files)
+    if not n:
+        return ()
+    are = "1 file is a JPEG, which holds no label map, and was" if n == 1 else f"{n} files are JPEG and were"
+    return (f"{are} left aside. For masks of black and white, --read lossy=threshold takes them.",)
 
 
 def _holds_labels(file: Path) -> bool:
@@ -200,7 +212,8 @@ def references(path: Path, options: ReadOptions | None = None, group: str | None
     """
     if path.is_file() and not is_table(path):
         return References({stem(path): path}, _declared_beside(path.parent))
-    maps = {} if path.is_file() else find_label_maps(path)
+    with_lossy = options is not None and options.lossy == "threshold"
+    maps = {} if path.is_file() else find_label_maps(path, with_lossy=with_lossy)
     if maps:
         groups, notes = _groups(maps, group) if group else (None, ())
         return References(maps, _declared_beside(path), groups, notes, _scans_beside(path))

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medseg import io
 from medseg.core.errors import InputError, UsageError
 from medseg.core.geometry import Geometry
 from medseg.core.volume import LabelMap
-from medseg.evaluate.pairs import Pair, find_label_maps, match, read_table, references
+from medseg.evaluate import EvaluateOptions, evaluate
+from medseg.evaluate.pairs import Pair, find_label_maps, lossy_note, match, read_table, references
 
 
 def touch(folder, *names):
@@ -152,3 +154,20 @@ def test_the_folder_of_a_data_set_gives_label_maps_names_and_groups(tmp_path):
 def test_a_folder_that_is_neither_is_refused(tmp_path):
     with pytest.raises(InputError, match="no data set"):
         references(touch(tmp_path, "readme.txt"))
+
+
+def test_jpeg_masks_are_told_and_count_where_one_says_so(tmp_path):
+    mask = np.zeros((40, 48), np.uint8)
+    mask[8:24, 8:32] = 255
+    for folder, suffix in (("predicted", ".png"), ("reference", ".jpg")):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            Image.fromarray(mask).save(tmp_path / folder / f"{name}{suffix}")
+    assert find_label_maps(tmp_path / "reference") == {}
+    assert lossy_note(tmp_path / "reference") == (
+        "2 files are JPEG and were left aside. For masks of black and white, --read lossy=threshold takes them.",
+    )
+    options = EvaluateOptions(read=io.ReadOptions(lossy="threshold"))
+    found = evaluate(tmp_path / "predicted", tmp_path / "reference", options)
+    assert [facts.pair.case for facts in found.facts] == ["a", "b"]
+    assert [facts.outcome for facts in found.facts] == ["compared", "compared"]
