@@ -117,8 +117,10 @@ def _followed(events: "Generator[Event, None, None]", out: Path, shared: Shared)
     with closing(events):
         try:
             return follow(counted(), shared)
-        except (KeyboardInterrupt, Terminated) as end:
-            exit_code = getattr(end, "exit_code", 130 if isinstance(end, KeyboardInterrupt) else 143)
+        except KeyboardInterrupt:
+            exit_code = 130
+        except Terminated as end:
+            exit_code = end.exit_code
     cases = "1 case is" if done == 1 else f"{done} cases are"
     raise Stopped(f"Stopped: {cases} done and recorded in {out}; the same command goes on with the rest.", exit_code)
 

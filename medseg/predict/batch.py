@@ -431,7 +431,7 @@ def _told_of(replaced: Record | None) -> tuple[str, ...]:
     if replaced is None:
         return ()
     when = f" of {replaced.time[:10]}" if replaced.time else ""
-    return (f"The files of this scan have changed, and its result{when} was replaced.",)
+    return (f"The files of this scan are not as they were (changed or moved), and its result{when} was replaced.",)
 
 
 def _names_a_file(out: Path) -> bool:

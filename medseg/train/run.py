@@ -20,6 +20,7 @@ import torch
 from medseg.core.errors import DiskFullError, InputError, MachineError, MedsegError
 from medseg.core.events import EpochEnded, Event, Finished, Noted, Planned, StepEnded, Validated, Warned, record
 from medseg.core.given import as_kept
+from medseg.core.memory import in_words
 from medseg.io.files import write_json
 from medseg.model import NAMELESS, ModelInfo, save_model
 from medseg.plan.cost import step_gflop
@@ -490,6 +491,6 @@ def _refuse_small_disk(setup: Setup, folder: RunFolder) -> None:
     free = shutil.disk_usage(folder.root).free
     if needed > free:
         raise MachineError(
-            f"The prepared cases of this run need about {needed / 2**30:.1f} GiB in {folder.cache}, but the disk has "
-            f"{free / 2**30:.1f} GiB left. Free some space, give another folder, or a coarser plan.spacing_mm."
+            f"The prepared cases of this run need about {in_words(needed)} in {folder.cache}, but the disk has "
+            f"{in_words(free)} left. Free some space, give another folder, or a coarser plan.spacing_mm."
         )

@@ -214,7 +214,7 @@ def test_the_events_before_there_was_a_folder_are_kept(trained):
 
 def test_a_disk_that_cannot_hold_the_prepared_cases_is_said_at_once(balls, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(MachineError, match=r"need about .* GiB in .*cache, but the disk has 0.0 GiB left"):
+    with pytest.raises(MachineError, match=r"need about [\d.]+ [KM]iB in .*cache, but the disk has 1,000 bytes left"):
         list(run(balls, tmp_path / "run", OPTIONS))
 
 
