@@ -90,6 +90,8 @@ class Ledger:
         self.release()
         self._presence.stop()
         with exclusive(self._lock):
+            self._clear_dead()
+            remove_leftovers(self.folder)
             self._save()
             self._presence.close()
         self._presence = None

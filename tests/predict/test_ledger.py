@@ -142,6 +142,16 @@ def test_the_claim_of_one_who_dies_while_others_work_is_taken_over_too(tmp_path,
     assert not (tmp_path / ".predictions").exists()
 
 
+def test_who_leaves_last_clears_what_the_dead_have_left(tmp_path, dead_pid):
+    one, two = opened(tmp_path), opened(tmp_path)
+    do(one, "a")
+    assert one.claim("b", ["b.nii.gz"])
+    killed(one, dead_pid)
+    two.close()
+    assert set(recorded(tmp_path)) == {"a"}
+    assert not (tmp_path / ".predictions").exists()
+
+
 def test_an_older_mask_that_a_dead_process_did_not_come_to_replace_stays(tmp_path, dead_pid):
     do(first := opened(tmp_path), "a")
     first.close()
