@@ -23,17 +23,21 @@ from medseg.data.dataset import MOST_VALUES
 from medseg.io.values import NotALabelMapError
 
 __all__ = [
+    "MENDED_VOXELS",
     "UNPLACED_IMAGES",
     "UNPLACED_LABELS",
+    "Offset",
     "OtherGridError",
     "UndeclaredError",
     "channel_on_grid_of",
     "constant_channels",
     "count_values",
     "like_a_label_map",
+    "offset_of",
     "on_grid_of",
     "refuse_images",
     "refuse_undeclared",
+    "turn_onto",
 ]
 
 ROUNDING_VOXELS = 1e-3
@@ -71,7 +75,7 @@ class UndeclaredError(InputError):
 
 
 @dataclass(frozen=True)
-class _Offset:
+class Offset:
     """How far the corner voxels of one grid lie from another's: in mm, and along the axis where it is most voxels."""
 
     mm: float
@@ -89,16 +93,16 @@ def on_grid_of(
     """
     grid, other = image.geometry, labels.geometry
     if grid.shape == other.shape:
-        offset = _offset(grid, other)
+        offset = offset_of(grid, other)
         if offset.voxels <= MENDED_VOXELS + _HAIR:
             notes = _offset_note("The label map", offset)
             return LabelMap(labels.array, grid, labels.labels, labels.meta), notes
         if _is_unplaced(labels) or not image.meta.placed:
             note = UNPLACED_LABELS if image.meta.placed else UNPLACED_IMAGES
             return LabelMap(labels.array, grid, labels.labels, labels.meta), (note,)
-    turn = _turn_onto(grid, other)
+    turn = turn_onto(grid, other)
     if turn is None:
-        number = next((n for n, own in image.meta.own_grids.items() if _turn_onto(own, other)), None)
+        number = next((n for n, own in image.meta.own_grids.items() if turn_onto(own, other)), None)
         if number is not None:
             drawn_on = channels[number] if number < len(channels) else f"channel {number}"
             raise OtherGridError(
@@ -132,13 +136,13 @@ def channel_on_grid_of(
     grid, own = first.geometry, other.geometry
     name, first_name = names[1], names[0]
     if grid.shape == own.shape:
-        offset = _offset(grid, own)
+        offset = offset_of(grid, own)
         if offset.voxels <= MENDED_VOXELS + _HAIR:
             return other.array, None, _offset_note(name, offset)
         if _is_unplaced(other) or not first.meta.placed:
             note = f"{name} is taken to lie on {first_name} (equal shapes): one of them does not say where it lies."
             return other.array, None, (note,)
-    turn = _turn_onto(grid, own)
+    turn = turn_onto(grid, own)
     if turn is not None:
         note = (
             f"{name} runs along other axes ({own.orientation}) than {first_name} ({grid.orientation}); it was turned."
@@ -255,12 +259,13 @@ def constant_channels(volume: Volume) -> tuple[int, ...]:
     return tuple(c for c, channel in enumerate(volume.array) if channel.min() == channel.max())
 
 
-def _offset(grid: Geometry, other: Geometry) -> _Offset:
+def offset_of(grid: Geometry, other: Geometry) -> Offset:
+    """How far the corners of two grids of one shape lie apart."""
     voxels = np.abs(grid.to_voxel(other.corners_mm) - grid.to_voxel(grid.corners_mm))
-    return _Offset(grid.distance_mm(other), float(voxels.max()))
+    return Offset(grid.distance_mm(other), float(voxels.max()))
 
 
-def _offset_note(what: str, offset: _Offset) -> tuple[str, ...]:
+def _offset_note(what: str, offset: Offset) -> tuple[str, ...]:
     if offset.voxels <= ROUNDING_VOXELS:
         return ()
     return (f"{what} lies up to {offset.mm:.2g} mm ({offset.voxels:.2g} voxels) off the image; taken as one grid.",)
@@ -276,7 +281,7 @@ def _is_unplaced(thing: Volume | LabelMap) -> bool:
     return not thing.meta.placed or np.array_equal(affine, np.eye(4)) or np.array_equal(affine, itk_identity)
 
 
-def _turn_onto(grid: Geometry, other: Geometry) -> Reorientation | None:
+def turn_onto(grid: Geometry, other: Geometry) -> Reorientation | None:
     """The one of 48 turns that lays `other` on `grid`, or None."""
     best: tuple[float, Reorientation] | None = None
     for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
@@ -284,7 +289,7 @@ def _turn_onto(grid: Geometry, other: Geometry) -> Reorientation | None:
         turned = other.reorient(turn)
         if turned.shape != grid.shape:
             continue
-        offset = _offset(grid, turned)
+        offset = offset_of(grid, turned)
         if offset.voxels <= MENDED_VOXELS + _HAIR and (best is None or offset.mm < best[0]):
             best = offset.mm, turn
     return None if best is None else best[1]
@@ -294,7 +299,7 @@ def _apart(what: str, case: str, grid: Geometry, other: Geometry) -> str:
     shapes = ""
     if grid.shape != other.shape:
         shapes = f" have {_sides(grid.shape)} and {_sides(other.shape)} voxels and"
-    offset = _offset(grid, other)
+    offset = offset_of(grid, other)
     return (
         f"{what} of case {case}{shapes} are {offset.mm:.3g} mm apart at a corner; they do not belong together. "
         "Check that both come from one series, or resample one to the grid of the other."

@@ -26,7 +26,7 @@ from medseg.core.geometry import Geometry
 from medseg.core.given import as_kept
 from medseg.core.labels import Labels, folded
 from medseg.core.volume import LabelMap
-from medseg.data.checks import count_values, refuse_images
+from medseg.data.checks import MENDED_VOXELS, count_values, offset_of, refuse_images, turn_onto
 from medseg.evaluate.catalogue import Metric
 from medseg.evaluate.engine import Curve, Engine, Probabilities
 from medseg.evaluate.meaning import Meant, agreed, read_prediction, read_reference
@@ -345,7 +345,8 @@ def _compare(
     Raises:
         InputError: The grids differ, names and values cannot be matched, or the prediction holds the value to ignore.
     """
-    _refuse_other_grid(predicted, reference)
+    predicted, mended = _on_grid_of(reference, predicted)
+    facts = replace(facts, notes=facts.notes + mended)
     # A consensus is a map in memory: no file says what its values mean.
     source = reference if facts.pair.readers else facts.pair.reference
     meant = agreed(reference, predicted, (source, facts.pair.predicted), labels)
@@ -437,19 +438,38 @@ def _undeclared(counts: Mapping[int, int], labels: Labels | None) -> tuple[str, 
     return (f"The reference holds values that no label declares: {listed}. They count as background.",)
 
 
-def _refuse_other_grid(predicted: LabelMap, reference: LabelMap) -> None:
-    ours, theirs = predicted.geometry, reference.geometry
-    if ours.shape != theirs.shape:
+def _on_grid_of(reference: LabelMap, predicted: LabelMap) -> tuple[LabelMap, tuple[str, ...]]:
+    """The prediction on the reference's grid, and what was mended: as training lays label maps on their images.
+
+    Raises:
+        InputError: Their shapes differ, or their corners lie more than half a voxel apart however it is turned.
+    """
+    grid, own = reference.geometry, predicted.geometry
+    placed = predicted.meta.placed and reference.meta.placed
+    if own.shape == grid.shape:
+        if not placed or grid.same_as(own):
+            return predicted, ()
+        offset = offset_of(grid, own)
+        if offset.voxels <= MENDED_VOXELS:
+            note = (
+                f"The prediction lies up to {offset.mm:.2g} mm ({offset.voxels:.2g} voxels) off the reference; taken "
+                "as one grid."
+            )
+            return LabelMap(predicted.array, grid, predicted.labels, predicted.meta), (note,)
+    turn = turn_onto(grid, own) if placed else None
+    if turn is not None:
+        note = f"The prediction runs along other axes ({own.orientation}) than the reference ({grid.orientation}); "
+        turned = LabelMap(turn.apply(predicted.array), grid, predicted.labels, predicted.meta)
+        return turned, (note + "it was turned.",)
+    if own.shape != grid.shape:
         raise InputError(
-            f"The prediction has {_by(ours)} voxels, the reference {_by(theirs)}. "
+            f"The prediction has {_by(own)} voxels, the reference {_by(grid)}. "
             "Resample the prediction to the reference's grid, or check that both are of one scan."
         )
-    if predicted.meta.placed and reference.meta.placed and not theirs.same_as(ours):
-        raise InputError(
-            f"The prediction lies up to {theirs.distance_mm(ours):.3g} mm away from the reference (at most "
-            f"{theirs.tolerance_mm:.2g} mm is rounding). Resample it to the reference's grid, or check that both are "
-            "of one scan."
-        )
+    raise InputError(
+        f"The prediction lies up to {grid.distance_mm(own):.3g} mm away from the reference (half a voxel and less is "
+        "taken for one grid). Resample it to the reference's grid, or check that both are of one scan."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,34 @@ def test_a_shift_of_rounding_is_the_same_grid():
     assert facts.outcome == "compared"
 
 
+def test_a_shift_below_half_a_voxel_is_mended_with_a_note_as_in_training():
+    """A reference whose header rounds: the prediction lies on the image, as training laid the reference on it."""
+    for share, outcome in ((0.45, "compared"), (0.55, "failed")):
+        moved = GRID.affine.copy()
+        moved[:3, 3] += share * np.array(GRID.spacing_mm)
+        predicted = label_map((1, 1, 1), grid=Geometry(GRID.shape, moved))
+        facts = measure(Pair("a", predicted, HERE), LIVER, EvaluateOptions())
+        assert facts.outcome == outcome
+        if outcome == "compared":
+            assert "0.45 voxels) off the reference; taken as one grid" in facts.notes[0]
+            assert facts.confusion.overlap([1]).dice == pytest.approx(2 / 3), "one voxel of two"
+
+
+@pytest.mark.parametrize("flipped", [(0,), (1, 2), (0, 1, 2)])
+def test_a_prediction_along_other_axes_is_turned(flipped):
+    """Some viewers write masks along axes of their own; the voxels lie where they lay."""
+    predicted = label_map((1, 1, 1), (0, 2, 3))
+    grid = GRID
+    for axis in flipped:
+        grid = grid.flip(axis)
+    turned = LabelMap(np.flip(predicted.array, flipped), grid, predicted.labels, predicted.meta)
+    expected, found = (measure(Pair("a", each, HERE), LIVER, EvaluateOptions()) for each in (predicted, turned))
+    assert found.outcome == "compared"
+    assert "it was turned" in found.notes[0]
+    assert found.figures == expected.figures
+    assert found.confusion.overlap([1]) == expected.confusion.overlap([1])
+
+
 def test_a_picture_without_a_place_is_compared_by_its_shape():
     flat = Geometry.from_spacing((4, 4, 1), (0.5, 0.5, 1))
     unplaced = label_map((1, 1, 0), grid=Geometry((4, 4, 1), np.eye(4)), meta=Meta("png", placed=False))
