@@ -127,7 +127,7 @@ def _ended(arguments: Sequence[str]) -> int | Error:
         raise
     except MemoryError:
         _trace_if_wanted(arguments)
-        return Error("The memory of this machine is not enough. Give a smaller patch or batch, or fewer --jobs.", 4)
+        return Error(f"The memory of this machine is not enough. {_way_out(arguments)}", 4)
     except OSError as error:
         _trace_if_wanted(arguments)
         return _os_error(error, arguments)
@@ -179,7 +179,7 @@ def _os_error(error: OSError, arguments: Sequence[str]) -> Error:
 def _defect(error: Exception, arguments: Sequence[str]) -> Error:
     if _out_of_memory(error):
         _trace_if_wanted(arguments)
-        return Error("The memory of the device is not enough. Give a smaller plan.patch or plan.batch (--set).", 4)
+        return Error(f"The memory of the device is not enough. {_way_out(arguments)}", 4)
     _trace_if_wanted(arguments)
     report = _report(arguments)
     if report is None:
@@ -213,6 +213,21 @@ def _last_frame(error: Exception) -> str:
     """Kind and place of an error, for a sentence: "KeyError in store.py, line 12"."""
     frames = traceback.extract_tb(error.__traceback__)
     return type(error).__name__ + (f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "")
+
+
+def _way_out(arguments: Sequence[str]) -> str:
+    """What a command may do with less memory."""
+    verb = next((word for word in arguments if word in _WAYS_OUT), "")
+    return _WAYS_OUT.get(verb, "Close other programs and run it again.")
+
+
+_WAYS_OUT = {
+    "train": "Give a smaller plan.patch or plan.batch (--set), or close other programs.",
+    "predict": "Close other programs, or crop the images.",
+    "evaluate": "Close other programs, or give fewer --jobs.",
+    "inspect": "Close other programs, or give fewer --jobs.",
+}
+"""Verb → what makes it take less memory."""
 
 
 def _out_of_memory(error: Exception) -> bool:

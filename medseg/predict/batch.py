@@ -53,7 +53,7 @@ class PredictOptions:
         mirror: Average over the mirrored views that training saw.
         folds: Folds of the model that vote ("0", "all"); every one by default.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        max_memory: Bytes that blending may hold at a time; no bound by default.
+        max_memory: Bytes that resampling and blending may each hold at a time; what is free by default.
         arithmetic: The type that networks compute in; "auto" times it.
         read: How files are read where that is not as in training.
         probabilities: Also write CASE_probabilities.nii.gz: what was said of each class, background first.

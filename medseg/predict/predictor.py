@@ -259,7 +259,7 @@ class Predictor:
         # The planes of a leaning grid slide on each other: only from plane to plane can they be brought back.
         axis = slab_axis(padded.shape[1:], self._box) if straightened is None else straightened.stack
         placed = None if straightened is None else _placed(straightened, array.shape[1:])
-        with _enough_memory(array.shape[1:]):
+        with _enough_memory(array.shape[1:], self.device):
             store = self._store(padded.shape[1:], shape, axis)
             image = torch.from_numpy(padded if padded.flags.writeable else padded.copy()).to(self.device)
             self._choose(image)
@@ -368,7 +368,7 @@ def _counted(n: int) -> str:
 
 
 @contextmanager
-def _enough_memory(shape: Sequence[int]) -> Iterator[None]:
+def _enough_memory(shape: Sequence[int], device: torch.device) -> Iterator[None]:
     """Turn the ways in which torch and numpy run out of memory into one sentence."""
     try:
         yield
@@ -376,7 +376,9 @@ def _enough_memory(shape: Sequence[int]) -> Iterator[None]:
         told = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
         if not told:
             raise
+        is_cpu = device.type == "cpu"
         raise MachineError(
-            f"The memory does not suffice for a volume of {_sides(shape)} voxels on the plan grid. "
-            "Close other programs, try --device cpu if a graphics card was too small, or crop the image."
+            f"The memory of {'this machine' if is_cpu else f'the device {device}'} does not suffice for a volume of "
+            f"{_sides(shape)} voxels on the plan grid. "
+            f"{'Close other programs' if is_cpu else 'Try --device cpu'}, or crop the image."
         ) from error

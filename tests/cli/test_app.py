@@ -96,6 +96,14 @@ def test_no_memory_is_one_sentence(capsys, monkeypatch, tmp_path):
     assert "memory" in err
 
 
+@pytest.mark.parametrize(
+    ("verb", "remedy"), [("train", "plan.patch"), ("predict", "crop"), ("evaluate", "--jobs"), ("inspect", "--jobs")]
+)
+def test_no_memory_is_answered_with_what_the_verb_can_do_about_it(verb, remedy):
+    assert remedy in app._way_out(["-q", verb, "x"])
+    assert ("plan.patch" in app._way_out([verb])) == (verb == "train")
+
+
 def test_ctrl_c_and_sigterm_have_their_codes(capsys, monkeypatch, tmp_path):
     raising(monkeypatch, KeyboardInterrupt())
     assert run(capsys, "sample", tmp_path / "s")[0] == 130
