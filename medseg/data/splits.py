@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.core.errors import InputError, UsageError
+from medseg.core.words import counted
 from medseg.data.dataset import Case, Dataset, listed, natural_key, safe_id, whole_number
 from medseg.io import files
 
@@ -160,14 +161,19 @@ def _from_nnunet(path: Path, cases: Sequence[Case]) -> Splits:
                 f"(it names {listed(parsed[number].train, 3)}; the data set has {listed(known, 3)}). "
                 "Correct the file or move it away."
             )
-    notes = [f"The {len(folds)} folds are those of {path.name}."]
+    notes = [f"{counted(len(folds), 'fold')} by {path.name}."]
     if unknown:
-        notes.append(f"{path.name} names {len(unknown)} cases that are not in the data set: {listed(unknown)}.")
-    if known - named:
-        notes.append(f"{len(known - named)} cases are in no fold of {path.name} and not used: {listed(known - named)}.")
+        names = f"{path.name} names {counted(len(unknown), 'case')} that {_be(unknown)} not in the data set"
+        notes.append(f"{names}: {listed(unknown)}.")
+    unused = known - named
+    if unused:
+        listing = f"{counted(len(unused), 'case')} {_be(unused)} in no fold of {path.name} and not used"
+        notes.append(f"{listing}: {listed(unused)}.")
     never = (known & named) - {name for part in folds for name in part.validation}
     if never:
-        notes.append(f"{len(never)} cases are validated in no fold of {path.name}: {listed(never)}.")
+        notes.append(
+            f"{counted(len(never), 'case')} {_be(never)} validated in no fold of {path.name}: {listed(never)}."
+        )
     splits = Splits(folds, None, path.name, tuple(notes))
     _refuse_straddling(splits, cases)
     return splits
@@ -214,6 +220,10 @@ def _refuse_straddling(splits: Splits, cases: Sequence[Case]) -> None:
 
 def _shuffled(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed}\n{name}".encode()).hexdigest()
+
+
+def _be(things: Collection[str]) -> str:
+    return "is" if len(things) == 1 else "are"
 
 
 def _ordered(ids: Iterable[str]) -> tuple[str, ...]:

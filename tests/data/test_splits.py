@@ -158,7 +158,7 @@ def test_names_that_do_not_fit_nnunets_file_are_told(tmp_path):
     assert splits.folds == (Fold(("a", "b"), ("c",)),)
     told = " ".join(splits.notes)
     assert "2 cases that are not in the data set: gone, lost" in told
-    assert "1 cases are in no fold of splits_final.json and not used: d" in told
+    assert "1 case is in no fold of splits_final.json and not used: d" in told
     assert "2 cases are validated in no fold of splits_final.json: a, b" in told
 
 
