@@ -24,6 +24,7 @@ from medseg.data.checks import like_a_label_map
 from medseg.data.dataset import BadCase, Case, too_long
 from medseg.data.inputs import find_inputs
 from medseg.data.pictures import as_a_model_sees
+from medseg.io.origin import refuse_folder
 from medseg.model import Model, load_model
 from medseg.predict.arithmetic import Dtype
 from medseg.predict.device import resolve_device
@@ -161,6 +162,7 @@ class _Work:
         refuse_among_scans(self.cases, self.out)
         names = {case.id: self._names(case) for case in self.cases if too_long(case) is None}
         refuse_twin_outputs(names)
+        refuse_folder(self.out / "predictions.json")
         self.ledger = Ledger(self.out, self.model.digest)
         if not self.options.overwrite:
             refuse_foreign(self.ledger, names, self._is_current)
@@ -297,11 +299,12 @@ class _Work:
                 "files are not these. Give this scan another name, write to another folder, or say --overwrite if it "
                 "replaces that one."
             )
-        theirs = [name for name in self._names(case) if self.ledger.ownership(name) in ("foreign", "changed")]
+        whose = {name: self.ledger.ownership(name, case.id) for name in self._names(case)}
+        theirs = [name for name, owner in whose.items() if owner not in ("absent", "ours")]
         if theirs:
             raise InputError(
-                f"{theirs[0]} lies in the folder of masks and is not as medseg wrote it. Write to another folder, or "
-                "say --overwrite to replace it."
+                f"{theirs[0]} lies in the folder of masks and is not as medseg wrote it for this case. Write to "
+                "another folder, or say --overwrite to replace it."
             )
 
     def _predict(self, case: Case, found: str, start: float) -> Record:

@@ -30,8 +30,9 @@ from medseg.predict.outputs import PREDICTIONS_SCHEMA, FileFacts, Record
 
 __all__ = ["Ledger", "Ownership"]
 
-Ownership = Literal["absent", "ours", "changed", "foreign"]
-"""Of a file: medseg wrote it, or did but somebody has changed it since, or did not; or there is none."""
+Ownership = Literal["absent", "ours", "changed", "another", "foreign"]
+"""Of a file and a case: medseg wrote it for the case, or did but somebody has changed it since, or wrote it for another
+case, or did not write it; or there is none."""
 
 _HIDDEN = ".predictions"
 
@@ -59,7 +60,8 @@ class Ledger:
         self._hidden = folder / _HIDDEN
         self._model = model
         self._records: dict[str, Record] = {}
-        self._files: dict[str, FileFacts] = {}
+        self._ids: dict[str, str] = {}
+        self._files: dict[str, tuple[str, FileFacts]] = {}
         self._stamp: tuple[int, int, int] | None = None
         self._offsets: dict[str, int] = {}
         self._presence: Presence | None = None
@@ -110,11 +112,12 @@ class Ledger:
             self._stamp = stamp
 
     def record_of(self, case: str) -> Record | None:
-        return self._records.get(case)
+        """The record of a case, or of one whose name some file system takes for the same."""
+        return self._records.get(case) or self._records.get(self._ids.get(file_key(case), ""))
 
     def current(self, case: str, input_digest: str, options: Mapping[str, Any]) -> Record | None:
         """The record of a case that needs no work: same input, model and options, and its outputs are there."""
-        record = self._records.get(case)
+        record = self.record_of(case)
         if record is None or record.status != "predicted" or not self.is_of(record, options):
             return None
         return record if record.input == input_digest and self._all_there(record) else None
@@ -125,26 +128,26 @@ class Ledger:
 
     def holds_another(self, case: str, input_digest: str | None) -> Record | None:
         """The record under this name of a result that is there and comes from other files."""
-        record = self._records.get(case)
+        record = self.record_of(case)
         if record is None or record.status != "predicted" or record.input == input_digest:
             return None
         return record if any((self.folder / name).is_file() for name in record.outputs) else None
 
-    def ownership(self, name: str) -> Ownership:
-        """Whose a file of the folder is."""
+    def ownership(self, name: str, case: str) -> Ownership:
+        """Whose a file of the folder is that would be written for a case."""
         path = self.folder / name
         try:
             stat = path.lstat()
         except FileNotFoundError:
             return "absent"
-        facts = self._files.get(file_key(name))
-        if facts is None:
+        if file_key(name) not in self._files:
             return "foreign"
-        if (stat.st_size, stat.st_mtime_ns) == (facts["bytes"], facts["modified_ns"]):
-            return "ours"
+        writer, facts = self._files[file_key(name)]
+        same = (stat.st_size, stat.st_mtime_ns) == (facts["bytes"], facts["modified_ns"])
         # Copied to another disk, a file may have another time.
-        same = path.is_file() and stat.st_size == facts["bytes"] and digest(path) == facts["sha256"]
-        return "ours" if same else "changed"
+        if not same and not (path.is_file() and stat.st_size == facts["bytes"] and digest(path) == facts["sha256"]):
+            return "changed"
+        return "ours" if file_key(writer) == file_key(case) else "another"
 
     def names_in_work(self) -> set[str]:
         """Keys of the files that some process is writing, or was writing when it died."""
@@ -232,7 +235,7 @@ class Ledger:
             made_ns = claim.stat().st_mtime_ns
             for name in _promised(claim):
                 path = self.folder / name
-                if self.ownership(name) in ("foreign", "changed") and path.lstat().st_mtime_ns >= made_ns:
+                if self.ownership(name, "") in ("foreign", "changed") and path.lstat().st_mtime_ns >= made_ns:
                     path.unlink()
         with suppress(OSError):
             claim.unlink()
@@ -259,7 +262,11 @@ class Ledger:
         known = self._records.get(record.case)
         if known is None or record.time >= known.time:
             self._records[record.case] = record
-            self._files.update({file_key(name): facts for name, facts in (record.files or {}).items()})
+            self._ids[file_key(record.case)] = record.case
+            for name, facts in (record.files or {}).items():
+                writer = self._records.get(self._files.get(file_key(name), (record.case, facts))[0], record)
+                if record.time >= writer.time:
+                    self._files[file_key(name)] = (record.case, facts)
 
     def _save(self) -> None:
         """Merge everything into predictions.json; under the lock."""

@@ -70,28 +70,44 @@ def refuse_foreign(ledger: Ledger, names: Mapping[str, Sequence[str]], needs_no_
             lying.setdefault(file_key(path.name), []).append(path.name)
     in_work = ledger.names_in_work()
     ledger.refresh()
-    foreign: list[str] = []
-    changed: list[str] = []
+    found: dict[str, list[str]] = {"foreign": [], "another": [], "changed": []}
     for case, files in names.items():
-        found = [name for file in files for name in lying.get(file_key(file), ()) if file_key(name) not in in_work]
-        states = {name: ledger.ownership(name) for name in found}
+        there = [name for file in files for name in lying.get(file_key(file), ()) if file_key(name) not in in_work]
+        states = {name: ledger.ownership(name, case) for name in there}
         if "changed" in states.values() and needs_no_work(case):
             continue
-        foreign += [name for name, state in states.items() if state == "foreign"]
-        changed += [name for name, state in states.items() if state == "changed"]
-    if foreign:
-        verb = "lies" if len(foreign) == 1 else "lie"
-        raise UsageError(
-            f"{len(foreign)} {'file' if len(foreign) == 1 else 'files'} that medseg did not write {verb} in "
-            f"{ledger.folder} under names of these masks: {listed(foreign, _MOST_NAMED)}. "
-            f"{_OVERWRITE} {'it' if len(foreign) == 1 else 'them'}."
-        )
-    if changed:
-        it = "it" if len(changed) == 1 else "them"
-        raise UsageError(
-            f"{len(changed)} {'mask' if len(changed) == 1 else 'masks'} in {ledger.folder} would be replaced, and "
-            f"somebody has changed {it} since medseg wrote {it}: {listed(changed, _MOST_NAMED)}. {_OVERWRITE} {it}."
-        )
+        for name, state in states.items():
+            if state in found:
+                found[state].append(name)
+    where = str(ledger.folder)
+    for state, sentence in (("foreign", _foreign), ("another", _of_another), ("changed", _changed)):
+        if found[state]:
+            raise UsageError(sentence(found[state], where))
+
+
+def _foreign(names: Sequence[str], where: str) -> str:
+    one = len(names) == 1
+    return (
+        f"{len(names)} {'file' if one else 'files'} that medseg did not write {'lies' if one else 'lie'} in {where} "
+        f"under names of these masks: {listed(names, _MOST_NAMED)}. {_OVERWRITE} {'it' if one else 'them'}."
+    )
+
+
+def _of_another(names: Sequence[str], where: str) -> str:
+    one = len(names) == 1
+    return (
+        f"{len(names)} {'file' if one else 'files'} in {where} would be replaced that {'is' if one else 'are'} of "
+        f"{'another case' if one else 'other cases'}: {listed(names, _MOST_NAMED)}. {_OVERWRITE} "
+        f"{'it' if one else 'them'}."
+    )
+
+
+def _changed(names: Sequence[str], where: str) -> str:
+    it = "it" if len(names) == 1 else "them"
+    return (
+        f"{len(names)} {'mask' if len(names) == 1 else 'masks'} in {where} would be replaced, and "
+        f"somebody has changed {it} since medseg wrote {it}: {listed(names, _MOST_NAMED)}. {_OVERWRITE} {it}."
+    )
 
 
 def refuse_among_scans(cases: Iterable[Case], out: Path) -> None:

@@ -88,7 +88,7 @@ def test_whatever_the_order_nothing_that_was_recorded_is_lost(tmp_path_factory, 
     if done:
         assert set(recorded(folder)) == done
     for case in done:
-        assert Ledger(folder, MODEL).ownership(f"{case}.nii.gz") == "ours"
+        assert Ledger(folder, MODEL).ownership(f"{case}.nii.gz", case) == "ours"
 
 
 def test_a_case_that_another_has_claimed_is_left_to_it(tmp_path):
@@ -159,7 +159,7 @@ def test_an_older_mask_that_a_dead_process_did_not_come_to_replace_stays(tmp_pat
     assert one.claim("a", ["a.nii.gz"])
     killed(one, dead_pid)
     two = opened(tmp_path)
-    assert two.ownership("a.nii.gz") == "ours"
+    assert two.ownership("a.nii.gz", "a") == "ours"
     two.close()
     assert (tmp_path / "a.nii.gz").read_text() == "mask"
 
@@ -187,12 +187,12 @@ def test_files_are_ours_changed_foreign_or_absent(tmp_path):
     ledger = opened(tmp_path)
     do(ledger, "a")
     (tmp_path / "b.nii.gz").write_text("somebody's")
-    assert [ledger.ownership(f"{name}.nii.gz") for name in "abc"] == ["ours", "foreign", "absent"]
-    assert ledger.ownership("A.nii.gz") in ("absent", "ours")
+    assert [ledger.ownership(f"{name}.nii.gz", name) for name in "abc"] == ["ours", "foreign", "absent"]
+    assert ledger.ownership("A.nii.gz", "A") in ("absent", "ours")
     (tmp_path / "a.nii.gz").write_text("task")
-    assert ledger.ownership("a.nii.gz") == "changed"
+    assert ledger.ownership("a.nii.gz", "a") == "changed"
     (tmp_path / "a.nii.gz").write_text("mask")
-    assert ledger.ownership("a.nii.gz") == "ours", "the same bytes at another time are a copy"
+    assert ledger.ownership("a.nii.gz", "a") == "ours", "the same bytes at another time are a copy"
 
 
 def test_forms_of_an_earlier_call_stay_medsegs_own(tmp_path):
@@ -207,7 +207,7 @@ def test_forms_of_an_earlier_call_stay_medsegs_own(tmp_path):
     )
     ledger.close()
     again = Ledger(tmp_path, MODEL)
-    assert [again.ownership(name) for name in ("a.nrrd", "a.nii.gz")] == ["ours", "ours"]
+    assert [again.ownership(name, "a") for name in ("a.nrrd", "a.nii.gz")] == ["ours", "ours"]
 
 
 def test_records_of_medseg_0_1_0_are_read_and_a_mask_changed_since_is_seen(tmp_path):
@@ -226,7 +226,7 @@ def test_records_of_medseg_0_1_0_are_read_and_a_mask_changed_since_is_seen(tmp_p
     ledger.close()
     for read in (ledger, Ledger(tmp_path, MODEL)):
         assert read.current("a", "sha256:in", OPTIONS) is not None
-        assert [read.ownership(f"{name}.nii.gz") for name in "ab"] == ["ours", "changed"]
+        assert [read.ownership(f"{name}.nii.gz", name) for name in "ab"] == ["ours", "changed"]
 
 
 @pytest.mark.parametrize(
@@ -246,3 +246,14 @@ def test_each_record_says_when_and_by_which_version(tmp_path):
     facts = recorded(tmp_path)["a"]
     assert facts["time"].endswith("Z")
     assert facts["medseg"]
+
+
+def test_a_name_that_differs_only_in_case_is_the_same_result(tmp_path):
+    ledger = opened(tmp_path)
+    do(ledger, "Case")
+    ledger.close()
+    again = Ledger(tmp_path, MODEL)
+    assert again.current("case", "sha256:in", OPTIONS).case == "Case"
+    assert again.holds_another("cASE", "sha256:other").case == "Case"
+    assert again.ownership("Case.nii.gz", "case") == "ours"
+    assert again.ownership("Case.nii.gz", "other") == "another"

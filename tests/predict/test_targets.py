@@ -268,3 +268,29 @@ def test_a_name_too_long_for_its_results_fails_alone(scans, model, tmp_path):
     failed = [event for event in events.values() if isinstance(event, CaseFailed)]
     assert len(events) == 4
     assert ["240 letters" in event.reason for event in failed] == [True]
+
+
+def test_a_result_of_another_case_is_not_replaced_in_a_later_call(model, tmp_path):
+    write_scan(tmp_path / "one" / "c0_probabilities.nii.gz")
+    write_scan(tmp_path / "two" / "c0.nii.gz")
+    predict(tmp_path / "one", model, tmp_path / "out")
+    before = masks_in(tmp_path / "out")
+    with pytest.raises(UsageError, match=r"1 file in .* of another case: c0_probabilities\.nii\.gz\. .* --overwrite"):
+        predict(tmp_path / "two", model, tmp_path / "out", probabilities=True)
+    assert masks_in(tmp_path / "out") == before
+    assert len(predict(tmp_path / "two", model, tmp_path / "out")) == 1
+
+
+def test_a_scan_whose_name_differs_only_in_case_from_a_known_one_is_another_scan(model, tmp_path):
+    predict(write_scan(tmp_path / "a" / "Knee.nii.gz", seed=1), model, tmp_path / "out")
+    before = masks_in(tmp_path / "out")
+    (event,) = predict(write_scan(tmp_path / "b" / "knee.nii.gz", seed=2), model, tmp_path / "out").values()
+    assert isinstance(event, CaseFailed)
+    assert "has a result of another scan under this name (Knee.nii.gz" in event.reason
+    assert masks_in(tmp_path / "out") == before
+
+
+def test_a_folder_whose_way_leads_through_a_file_is_refused(scans, model, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        predict(scans, model, tmp_path / "file" / "out")
