@@ -37,6 +37,26 @@ def test_label_maps_in_derivatives_meet_the_image_on_their_grid(tmp_path):
     assert dataset.cases[0].label == tmp_path / "derivatives/manual/sub-01/anat/sub-01_dseg.nii.gz"
 
 
+def test_images_on_other_grids_are_counted_with_the_table_that_would_use_them(tmp_path):
+    root = bids(tmp_path)
+    assert (
+        "Images of the same sessions on other grids than the label maps are not used: T2w (2). A table with the "
+        "columns image_T1w, image_T2w would make channels of them."
+    ) in opened(root).notes
+    rows = [
+        f"{s},sub-{s}/anat/sub-{s}_T1w.nii.gz,sub-{s}/anat/sub-{s}_T2w.nii.gz,"
+        f"derivatives/manual/sub-{s}/anat/sub-{s}_dseg.nii.gz"
+        for s in ("01", "02")
+    ]
+    (root / "cases.csv").write_text("\n".join(["case,image_T1w,image_T2w,label", *rows]))
+    dataset = opened(root)
+    assert dataset.channels == ("T1w", "T2w")
+    for subject in ("01", "02"):
+        (root / f"sub-{subject}/anat/sub-{subject}_T2w.nii.gz").unlink()
+        put_image(root / f"sub-{subject}/anat/sub-{subject}_T2w.nii.gz", GRID.resampled((2, 4, 3)))
+    assert list(read_case(dataset.cases[0], None, io.ReadOptions())[0].meta.own_grids) == [1]
+
+
 def test_a_subject_is_a_group_whatever_its_sessions(tmp_path):
     dataset = opened(bids(tmp_path, ("ses-1", "ses-2")))
     assert dataset.ids == ("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1", "sub-02_ses-2")

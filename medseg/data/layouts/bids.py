@@ -7,6 +7,7 @@ has the same subject, session, run and so on; its images are those of its sessio
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,7 +96,33 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         labels=_names(maps, root),
         channels=channels,
         problems=tuple(problems),
-        notes=(f"{len(cases)} cases are of {len({case.group for case in cases})} subjects.",),
+        notes=(
+            f"{len(cases)} cases are of {len({case.group for case in cases})} subjects.",
+            *_other_grids_note(trees, maps, channels),
+        ),
+    )
+
+
+def _other_grids_note(
+    trees: Sequence[Sequence[_File]], maps: Sequence[_File], channels: Sequence[str]
+) -> tuple[str, ...]:
+    """The note on images of the same sessions that lie on other grids than the label maps, and so are no channels."""
+    maps_of: dict[str | None, list[_File]] = {}
+    for label in maps:
+        maps_of.setdefault(label.entities.get("sub"), []).append(label)
+    beside = Counter(
+        file.suffixes[-1]
+        for file in {file.path: file for tree in trees for file in tree}.values()
+        if file.suffixes[-1] not in channels
+        and any(_is_image_of(file, label) for label in maps_of.get(file.entities.get("sub"), ()))
+    )
+    if not beside:
+        return ()
+    counts = ", ".join(f"{name} ({n})" for name, n in sorted(beside.items()))
+    columns = ", ".join(f"image_{name}" for name in (*channels, min(beside)))
+    return (
+        f"Images of the same sessions on other grids than the label maps are not used: {counts}. A table with the "
+        f"columns {columns} would make channels of them.",
     )
 
 
