@@ -7,7 +7,8 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.data.dataset import listed
+from medseg.core.words import counted
+from medseg.data.dataset import listed, natural_key
 from medseg.data.fingerprint import CaseFacts, flattened_channels, own_grid_notes
 from medseg.inspect.context import Context
 from medseg.inspect.findings import Finding, Kind
@@ -184,8 +185,9 @@ def _scales(reports: Sequence[CaseReport], name: str, ends: Ends, widths: Ends, 
             f"between the 0.5th and the 99.5th percentile they go {narrow} in {reports[low].case} and {wide} in "
             f"{reports[high].case}"
         )
-    text = f"{name}: scales of intensity differ {number(widths[high] / widths[low])}-fold: {figures}"
-    text += f"; {n_far} of {len(reports)} cases are more than tenfold off the median." if n_far else "."
+    text = f"{name}: scales of intensity differ {number(float(round(widths[high] / widths[low])))}-fold: {figures}"
+    are = "is" if n_far == 1 else "are"
+    text += f"; {n_far} of {len(reports)} cases {are} more than tenfold off the median." if n_far else "."
     return Finding(
         "intensity_scales",
         "warning",
@@ -229,15 +231,16 @@ def _flattened(context: Context) -> Iterator[Finding]:
     for name, cases in flattened_channels(facts, context.channels).items():
         if _is_ct(context, context.channels.index(name)):
             continue
-        for case, squeezed in cases.items():
-            yield Finding(
-                "flattened",
-                "warning",
-                f"{name}: {squeezed}.",
-                "Correct these values in the file (padding: the darkest real value); against a few wrong voxels "
-                "--set plan.normalisation=percentile helps, too.",
-                (case,),
-            )
+        first = min(cases, key=natural_key)
+        others = f" (in {first}; {counted(len(cases) - 1, 'other case')} likewise)" if len(cases) > 1 else ""
+        yield Finding(
+            "flattened",
+            "warning",
+            f"{name}: {cases[first]}{others}.",
+            "Correct these values in the file (padding: the darkest real value); against a few wrong voxels "
+            "--set plan.normalisation=percentile helps, too.",
+            tuple(cases),
+        )
 
 
 def _padding(reports: Sequence[CaseReport], channels: Sequence[str]) -> Iterator[Finding]:

@@ -540,7 +540,9 @@ def test_values_that_hide_all_others_are_told_in_each_case_and_nothing_looks_ali
         write_case(data, number, image, array)
     inspection = medseg.inspect(data)
     assert kinds(inspection) == {"flattened"}
-    assert {case for finding in inspection.findings for case in finding.cases} == {case_name(n) for n in range(10)}
+    finding = the(inspection, "flattened")
+    assert finding.cases == tuple(case_name(n) for n in range(10))
+    assert "(in case_00; 9 other cases likewise)" in finding.text
     assert all(max(map(len, finding.text.split())) < 15 for finding in inspection.findings)
 
 
@@ -562,6 +564,7 @@ def test_scales_that_differ_at_their_lower_ends_are_told_by_both_ends(data):
         write_case(data, number, image, array)
     text = the(medseg.inspect(data), "intensity_scales").text
     assert "between the 0.5th and the 99.5th percentile they go from" in text
+    assert "1 of 10 cases is more than tenfold off the median" in text
     assert "and from -32,770 to" in text
     assert NAME in text
 
