@@ -11,7 +11,7 @@ from medseg.core.errors import UsageError
 from medseg.inspect.overview import Overview, intensities
 from medseg.inspect.page import render
 from medseg.inspect.report import CaseReport
-from medseg.io.files import write_json, write_text
+from medseg.io.files import remove_leftovers, write_json, write_text
 from medseg.io.origin import is_our_page, namesakes, refuse_folder, schema_of
 
 __all__ = ["INSPECTION_SCHEMA", "Inspection", "refuse_foreign_file", "refuse_suffix"]
@@ -55,6 +55,7 @@ class Inspection(Overview):
         """
         path = Path(path)
         refuse_suffix(path)
+        remove_leftovers(path.parent)
         if path.suffix.lower() == ".json":
             write_json(path, self.to_json())
         else:

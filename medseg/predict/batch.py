@@ -24,6 +24,7 @@ from medseg.data.checks import like_a_label_map
 from medseg.data.dataset import BadCase, Case, too_long
 from medseg.data.inputs import find_inputs
 from medseg.data.pictures import as_a_model_sees
+from medseg.io.files import remove_leftovers
 from medseg.io.origin import refuse_folder
 from medseg.model import Model, load_model
 from medseg.predict.arithmetic import Dtype
@@ -158,6 +159,7 @@ class _Work:
         if self.single:
             if self.cases and not self.options.overwrite:
                 refuse_existing(self.out.parent / name for name in self._names(self.cases[0]))
+            remove_leftovers(self.out.parent)
             return
         refuse_among_scans(self.cases, self.out)
         names = {case.id: self._names(case) for case in self.cases if too_long(case) is None}

@@ -3,6 +3,8 @@
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +13,8 @@ from PIL import Image
 
 from medseg.core.errors import UsageError
 from medseg.core.events import CaseFailed, CasePredicted
+from medseg.evaluate import evaluate, write_results
+from medseg.io.presence import this_process
 from medseg.predict import predict_cases
 from tests.data.dicom_trees import put_series
 from tests.data.folders import nnunet
@@ -294,3 +298,16 @@ def test_a_folder_whose_way_leads_through_a_file_is_refused(scans, model, tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is a file"):
         predict(scans, model, tmp_path / "file" / "out")
+
+
+def test_what_a_killed_process_left_half_written_goes_from_the_folder_of_any_output(scans, model, tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = f".part-{this_process().machine}-{process.pid}-0a1b2c.nii.gz"
+    for place in (tmp_path, tmp_path / "out", tmp_path / "scores"):
+        place.mkdir(exist_ok=True)
+        (place / left).write_text("half")
+    predict(scans, model, tmp_path / "out")
+    predict(scans / "c0.nii.gz", model, tmp_path / "mask.nii.gz")
+    write_results(evaluate(tmp_path / "mask.nii.gz", tmp_path / "mask.nii.gz"), tmp_path / "scores")
+    assert list(tmp_path.rglob(".part-*")) == []

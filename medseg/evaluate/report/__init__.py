@@ -15,7 +15,7 @@ from medseg.evaluate.report.page import render
 from medseg.evaluate.results import REPORT, RESULTS, SUMMARY, TABLE, refuse_foreign_results
 from medseg.evaluate.tables import render as rendered
 from medseg.evaluate.tables import tables
-from medseg.io.files import replacing
+from medseg.io.files import remove_leftovers, replacing
 
 __all__ = ["render", "write_results"]
 
@@ -49,6 +49,7 @@ def write_results(evaluation: Evaluation, folder: Path, *, overwrite: bool = Fal
     summary = {**evaluation.to_json(), "files": digests}
     text = json.dumps(summary, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     contents[SUMMARY] = text.encode("utf-8", "backslashreplace")
+    remove_leftovers(folder)
     # All of them get their names together, so that the summary speaks of the files that lie beside it.
     with ExitStack() as stack:
         for name in RESULTS:
