@@ -28,6 +28,7 @@ __all__ = [
     "member_name",
     "place_name",
     "plain_name",
+    "says_little",
     "says_nothing",
     "series_id",
     "without_number",
@@ -102,9 +103,13 @@ def file_name(path: Path, channels: Collection[str] = ()) -> str:
     called after its folder, unless that is a folder of many cases.
     """
     stem = without_number(stem_of(path))
-    says_little = _is_words(stem) or channel_key(stem) in channels
     folder = Path(abspath(path)).parent  # noqa: PTH100  resolve() follows links
-    return place_name(folder) if says_little and not _COLLECTION.fullmatch(folder.name) else stem
+    return folder_name(folder) if says_little(stem, channels) and not _COLLECTION.fullmatch(folder.name) else stem
+
+
+def says_little(stem: str, channels: Collection[str] = ()) -> bool:
+    """Whether a file is called as the files in every patient's folder are: by such words, or as one of the channels."""
+    return _is_words(stem) or channel_key(stem) in channels
 
 
 def folder_name(folder: Path) -> str:

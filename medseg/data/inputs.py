@@ -4,9 +4,8 @@ A folder (or a zip archive) of several DICOM series is as many cases. Ids are th
 inside a scan (DICOM holds patient names).
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -14,55 +13,24 @@ from typing import NoReturn
 from medseg import io
 from medseg.core.errors import InputError
 from medseg.data.case_folders import ImageFolder, image_folders
-from medseg.data.case_ids import folder_ids, folder_name, member_name, place_name, without_number
+from medseg.data.case_ids import folder_ids, folder_name, member_name, says_little, without_number
 from medseg.data.channel_order import ModelChannels
-from medseg.data.channel_series import ChannelSeries, channel_series
 from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, refuse_twins, safe_id
+from medseg.data.input_cases import Inputs
 from medseg.data.layouts import existing, recognised
-from medseg.data.layouts.ambiguity import refuse
 from medseg.data.layouts.table import is_table, open_table
 from medseg.data.leftovers import left_aside
 from medseg.data.loose_files import LooseCases, in_order, loose_cases
-from medseg.data.modality import left_out, modality_of, other_modalities, unlike
 from medseg.data.raw_bids import raw_cases
 from medseg.data.scans import Scans, is_image_folder
-from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
+from medseg.data.series import in_question, series_cases
+from medseg.data.series_inputs import add_dicom, add_files_of_series, add_series, is_series, series_of
 from medseg.io.foreign import why_unread
 from medseg.io.kinds import READABLE
-from medseg.io.listing import listing
+from medseg.io.listing import exists, kind_of_special
 from medseg.io.names import file_key
-from medseg.io.options import MODALITIES, modality_code
 
 __all__ = ["Inputs", "find_cases", "find_inputs"]
-
-_FEWEST_OF_A_VOLUME = 4
-"""A DICOM series that cannot be read and has fewer images than this is a scout or a report, not a case that failed."""
-
-
-@dataclass
-class Inputs:
-    """The cases to predict, and what is to be said of the rest.
-
-    Attributes:
-        cases: What can be predicted.
-        problems: What belongs to the inputs by name but cannot be used: it fails by name, and the others go on.
-        notes: What was left out: a sentence each.
-        remarks: What needs no action: a sentence each.
-    """
-
-    cases: list[Case] = field(default_factory=list)
-    problems: list[BadCase] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    n_by_order: int = field(default=0)
-    """How many cases have channels whose order counts, for want of names."""
-    n_other_modality: Counter[str] = field(default_factory=Counter)
-    """How many series were left out for their modality, by modality."""
-
-    def add(self, cases: Iterable[Case], *, by_order: bool) -> None:
-        before = len(self.cases)
-        self.cases += cases
-        self.n_by_order += (len(self.cases) - before) * by_order
 
 
 def find_cases(
@@ -99,36 +67,60 @@ def find_inputs(
     """
     found, options, model = Inputs(), options or io.ReadOptions(), ModelChannels.of(channels)
     loose: dict[Path, dict[str, Path]] = {}
-    for path in dict.fromkeys(io.main_file(Path(path)) for path in paths):
-        if existing(path).is_dir():
+    slices: dict[Path, list[Path]] = {}
+    usable, found.notes[:] = _usable(paths)
+    for path in usable:
+        if path.is_dir():
             _add_folder(path, model, options, found)
         elif is_table(path):
             _add_dataset(open_table(path, options), model, options, found)
         elif io.kind_of(path) is None:
-            raise InputError(f"{path} {why_unread(path)}.")
+            _add_unread(path, found, is_alone=len(usable) == 1)
+        elif path.suffix.lower() == ".zip":
+            add_dicom(path, model, options, found)
         elif io.kind_of(path) == "dicom":
-            _add_dicom(path, model, options, found)
+            slices.setdefault(path.parent, []).append(path)
         else:
             _add(path, loose.setdefault(path.parent, {}))
     for folder, files in loose.items():
         _add_loose(Scans(folder, files), model, found)
+    for folder, dicom in slices.items():
+        add_files_of_series(folder, dicom, model, options, found)
     refuse_twins(found.cases)
     if model is not None:
         found.cases = [replace(case, stacked=model.n > 1 and len(case.images) == 1) for case in found.cases]
-        found.remarks += _order_remark(found.n_by_order, model)
-        if found.n_other_modality:
-            found.remarks.append(left_out(found.n_other_modality, model.names[0]))
+        found.remarks += found.counted(model)
     return found
 
 
-def _order_remark(n_cases: int, model: ModelChannels) -> tuple[str, ...]:
-    """The remark on cases whose channels go in by their order."""
-    if n_cases == 0 or model.n == 1 or model.names == ("red", "green", "blue"):
-        return ()
-    if not model.are_named:
-        return (f"The model has no names for its {model.n} channels: those of the cases are taken in their order.",)
-    cases = "1 case has" if n_cases == 1 else f"{n_cases} cases have"
-    return (f"{cases} no names for the channels: their order counts, and they are taken for {', '.join(model.names)}.",)
+def _usable(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The paths that are files or folders, each once; of several, links that lead nowhere and pipes are noted.
+
+    Raises:
+        UsageError: A path does not exist, or the only one is neither a file nor a folder.
+    """
+    each = [*dict.fromkeys(io.main_file(Path(path)) for path in paths)]
+    special = {path: kind_of_special(path) or "a link that leads nowhere" for path in each if _is_special(path)}
+    if len(special) == len(each):
+        special = {}
+    notes = [f"{path.name} is {what} and was left aside." for path, what in special.items()]
+    return [existing(path) for path in each if path not in special], notes
+
+
+def _is_special(path: Path) -> bool:
+    return kind_of_special(path) is not None or (path.is_symlink() and not exists(path))
+
+
+def _add_unread(path: Path, found: Inputs, *, is_alone: bool) -> None:
+    """A file of no kind that medseg reads: of several inputs it fails by name, and the others go on.
+
+    Raises:
+        InputError: It is the only input.
+    """
+    reason = f"{path} {why_unread(path)}."
+    if is_alone:
+        raise InputError(reason)
+    found.problems.append(BadCase(safe_id(path.name), reason, (path,)))
 
 
 def _add_loose(scans: Scans, model: ModelChannels | None, found: Inputs) -> None:
@@ -149,8 +141,8 @@ def _add(path: Path, files: dict[str, Path]) -> None:
 
 def _add_folder(folder: Path, model: ModelChannels | None, options: io.ReadOptions, found: Inputs) -> None:
     found.notes += left_aside(folder)
-    if _is_series(folder):
-        _add_dicom(folder, model, options, found)
+    if is_series(folder):
+        add_dicom(folder, model, options, found)
         return
     layout = recognised(folder, but=("dicom", "folders"))
     if layout is not None:
@@ -163,10 +155,9 @@ def _add_folder(folder: Path, model: ModelChannels | None, options: io.ReadOptio
         return
     n_before, n_problems = len(found.cases), len(found.problems)
     tree = list(image_folders(folder))
-    _add_series(folder, [path for each in tree for path in each.series], model, options, found)
+    add_series(folder, [path for each in tree for path in each.series], model, options, found)
     for each in tree:
-        of_root = each.folder == folder or (each.folder.parent == folder and is_image_folder(each.folder))
-        _add_files(each, model, found, of_root=of_root)
+        _add_files(each, model, found, of_root=each.folder == folder or _holds_cases(each, folder, model))
     found.cases[n_before:] = _told_apart(found.cases[n_before:], folder)
     _say_masks([path for each in tree for path in each.masks], found)
     if (n_before, n_problems) == (len(found.cases), len(found.problems)):
@@ -196,6 +187,13 @@ def _add_files(inside: ImageFolder, model: ModelChannels | None, found: Inputs, 
     _take(cases, found)
 
 
+def _holds_cases(inside: ImageFolder, root: Path, model: ModelChannels | None) -> bool:
+    """Whether a folder "images" in the folder that was given holds many cases, and is not the one of a case."""
+    keys = model.keys if model is not None else ()
+    is_of_case = all(says_little(without_number(stem), keys) for stem in inside.files.paths)
+    return inside.folder.parent == root and is_image_folder(inside.folder) and not is_of_case
+
+
 def _told_apart(cases: Sequence[Case], root: Path) -> list[Case]:
     """The cases of a tree; those of one id are called by as many folders as tell them apart, as in training."""
     folders: dict[str, list[Path]] = {}
@@ -212,18 +210,6 @@ def _name_in_tree(folder: Path, name: str, *, is_one: bool) -> str:
     if name.startswith("sub-"):  # BIDS: the name says all
         return name
     return safe_id(folder_name(folder) if is_one else member_name(folder, name, is_root=False))
-
-
-def _add_series(
-    folder: Path, places: Sequence[Path], model: ModelChannels | None, options: io.ReadOptions, found: Inputs
-) -> None:
-    """The DICOM series in some folders and archives of a tree."""
-    series = [path for path in places if not _holds_labels_alone(path, options)]
-    # The channels of a patient may lie in folders of their own.
-    together = any(path.is_dir() for path in series) and _add_channels(folder, model, options, found)
-    for path in series:
-        if not (together and path.is_dir()):
-            _add_dicom(path, model, options, found, series)
 
 
 def _say_masks(masks: Sequence[Path], found: Inputs) -> None:
@@ -252,178 +238,6 @@ def _refuse_without_scans(folder: Path, tree: Sequence[ImageFolder]) -> NoReturn
         )
     looked_for = f"{folder} holds no scan: looked for {READABLE}, also as a series or a data set."
     raise InputError(" ".join((looked_for, *left_aside(folder))))
-
-
-def _is_series(folder: Path) -> bool:
-    """Whether a folder holds DICOM files itself, or nothing but one folder that does."""
-    inside = listing(folder)
-    holds_one = len(inside.folders) == 1 and not inside.files and io.kind_of(inside.folders[0]) == "dicom"
-    return holds_one or any(io.kind_of(path) == "dicom" for path in inside.files if not _is_zip(path))
-
-
-def _holds_labels_alone(path: Path, options: io.ReadOptions) -> bool:
-    """Whether a DICOM folder holds SEG or RTSTRUCT and no image: nothing to predict, and no case that failed."""
-    try:
-        found = catalogued(path, options)
-    except InputError:  # an archive that is damaged: a case that fails
-        return False
-    return bool(found.objects) and not found.series
-
-
-def _is_zip(path: Path) -> bool:
-    return path.suffix.lower() == ".zip"
-
-
-def _add_dicom(
-    path: Path, model: ModelChannels | None, options: io.ReadOptions, found: Inputs, tree: Sequence[Path] = ()
-) -> None:
-    """The series in a folder or an archive; `tree` are all places of series of the tree that it is part of.
-
-    Series of another modality than the model's are left out where their patient has one of it, and fail elsewhere.
-    Of several, those that cannot be read are left out with a note where they are a few images (scouts, reports); else
-    they stay, and fail with the reason.
-    """
-    try:
-        every = catalogued(path, options).series
-    except InputError:  # an archive that is damaged or a bomb: a case that fails, and says so when it is read
-        found.cases.append(Case(safe_id(place_name(path)), (path,)))
-        return
-    asked_for = in_question(every, options)
-    chosen = _of_modality(path, asked_for, every, model, options, found, tree)
-    if asked_for and not chosen:
-        return
-    aside = [s for s in chosen if s.problem is not None and (s.is_scout or s.n_images < _FEWEST_OF_A_VOLUME)]
-    kept = [entry for entry in chosen if entry not in aside]
-    if not kept and len(chosen) != 1:
-        found.cases.append(Case(safe_id(place_name(path)), (path,)))
-        return
-    if _add_channels(path, model, options, found):
-        return
-    series = series_cases(kept or chosen, every, path)
-    found.cases += [Case(each.id, (each.image,), group=each.group, read=each.read) for each in series]
-    if aside and kept:
-        n_images = sum(entry.n_images for entry in aside)
-        found.notes.append(f"{path}: {len(aside)} series of {n_images} images in all are no volumes and were left out.")
-
-
-def _of_modality(
-    path: Path,
-    chosen: Sequence[io.SeriesEntry],
-    every: Sequence[io.SeriesEntry],
-    model: ModelChannels | None,
-    options: io.ReadOptions,
-    found: Inputs,
-    tree: Sequence[Path],
-) -> tuple[io.SeriesEntry, ...]:
-    """The series of the model's modality among those that were chosen; what becomes of the others is put down."""
-    wanted = modality_of(model, options)
-    if wanted is None:
-        return tuple(chosen)
-    around = [entry for place in tree if place != path for entry in _entries(place, options)]
-    beside, alone = other_modalities([*chosen, *around], wanted)
-    mine = {entry.paths for entry in chosen}
-    found.n_other_modality.update(entry.modality for entry in beside if entry.paths in mine)
-    lonely = [entry for entry in alone if entry.paths in mine]
-    for each in series_cases(lonely, every, path):
-        reason = unlike(each.id, each.entry.modality, wanted)
-        found.problems.append(BadCase(each.id, reason, (each.image,)))
-    others = {entry.paths for entry in (*beside, *lonely)}
-    return tuple(entry for entry in chosen if entry.paths not in others)
-
-
-def _entries(path: Path, options: io.ReadOptions) -> tuple[io.SeriesEntry, ...]:
-    try:
-        return catalogued(path, options).series
-    except InputError:
-        return ()
-
-
-def _add_channels(path: Path, model: ModelChannels | None, options: io.ReadOptions, found: Inputs) -> bool:
-    """Add the series of a tree or an archive as channels of cases, if there are several and several are wanted.
-
-    Which series is which channel is said by its modality, where the model's channels are called by modalities or
-    `options` name one for each.
-
-    Returns:
-        Whether the series are dealt with; else each is a case of its own.
-
-    Raises:
-        AmbiguousError: Nothing says which series is which channel.
-    """
-    wanted = _wanted_modalities(model, options)
-    if len(wanted) < 2 and (model is None or model.n < 2):
-        return False
-    every = catalogued(path, options).series
-    kept = [s for s in in_question(every, options) if s.problem is None or s.n_images >= _FEWEST_OF_A_VOLUME]
-    if len(kept) < 2:
-        return False
-    series = series_cases(sorted(kept, key=lambda each: each.modality.upper() not in wanted[:1]), every, path)
-    if not wanted and model is not None:
-        _refuse_channels(path, series, model)
-    sets = channel_series(series, wanted)
-    # Whatever order the user names them in, the channels come in the model's.
-    order = {"modality": "+".join(wanted)} if options.modalities not in ((), wanted) else {}
-    cases = [each.case() for each in sets if each.problem is None]
-    found.cases += [replace(case, read={**case.read, **order}) for case in cases]
-    found.problems += [
-        BadCase(each.first.id, each.problem, tuple(series.image for series in each.chosen))
-        for each in sets
-        if each.problem is not None
-    ]
-    found.problems += _without_first_channel(series, sets, wanted)
-    others = Counter(each.entry.modality or "unknown" for each in series if each.entry.modality.upper() not in wanted)
-    if others:
-        counts = ", ".join(f"{n} of {name}" for name, n in others.items())
-        found.notes.append(
-            f"{path}: series of modalities that are none of {', '.join(wanted)} were left out: {counts}."
-        )
-    return True
-
-
-def _wanted_modalities(model: ModelChannels | None, options: io.ReadOptions) -> tuple[str, ...]:
-    """The modality of each channel; none where that is not said."""
-    if model is None:
-        return options.modalities if len(options.modalities) > 1 else ()
-    codes = tuple(modality_code(name) for name in model.names)
-    if model.are_named and all(code in MODALITIES for code in codes):
-        return codes
-    return options.modalities if len(options.modalities) == model.n else ()
-
-
-def _without_first_channel(
-    series: Sequence[SeriesCase], sets: Sequence[ChannelSeries], wanted: Sequence[str]
-) -> list[BadCase]:
-    """Series of further channels whose patients lack the first one: nothing can be predicted of them."""
-    with_first = {each.first.entry.patient for each in sets}
-    lonely = [s for s in series if s.entry.modality.upper() in wanted[1:] and s.entry.patient not in with_first]
-    return [
-        BadCase(
-            each.id,
-            f"Case {each.id} has a {each.entry.modality} series and no {wanted[0]} series, which is the first channel.",
-            (each.image,),
-        )
-        for each in lonely
-    ]
-
-
-def _refuse_channels(path: Path, series: Sequence[SeriesCase], model: ModelChannels) -> NoReturn:
-    """Refuse several series for a model whose channels are not called by modalities."""
-    of_patient: dict[str, list[SeriesCase]] = {}
-    for each in series:
-        of_patient.setdefault(each.group, []).append(each)
-    rows = [Case(name, tuple(each.image for each in mine[: model.n])) for name, mine in of_patient.items()]
-    others = [Case(each.group, (each.image,)) for mine in of_patient.values() for each in mine[model.n :]]
-    modalities = tuple(dict.fromkeys(each.entry.modality.upper() for each in series))
-    remedy = ""
-    if len(modalities) == model.n and all(modalities):
-        remedy = f" If their modalities say it: --read modality={'+'.join(modalities)}, in the order of the model's."
-    refuse(
-        f"{path} holds {len(series)} DICOM series, and the model wants {model}: say which series is which.{remedy}",
-        path if path.is_dir() else path.parent,
-        rows,
-        others,
-        model.names,
-    )
 
 
 def _add_dataset(dataset: Dataset, model: ModelChannels | None, options: io.ReadOptions, found: Inputs) -> None:
@@ -455,7 +269,7 @@ def _own_id(case: Case, options: io.ReadOptions) -> str:
     image = case.images[0]
     if io.kind_of(image) != "dicom":
         return without_number(case.id)
-    every = _entries(image, options)
+    every = series_of(image, options)
     chosen = in_question(every, options.updated(case.read).of_channel(0))
     return series_cases(chosen, every, image)[0].id if len(chosen) == 1 else case.id
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.data.case_ids import file_name, place_name
+from medseg.data.case_ids import file_name, folder_name
 from medseg.data.channel_order import ModelChannels, channel_key, named_end
 from medseg.data.dataset import BadCase, Case, natural_key, safe_id
 from medseg.data.layouts.declaration import DECLARATION, channel_names, read_declaration
@@ -144,7 +144,7 @@ def _wrong_numbers(case_id: str, numbers: Sequence[str], wanted: Sequence[str], 
 
 
 def _add_named(group: _Group, model: ModelChannels, folder: Path, found: LooseCases) -> None:
-    case_id = safe_id(group.base or place_name(folder))
+    case_id = safe_id(group.base or folder_name(folder))
     names, paths = [name for name, _ in group.files], tuple(path for _, path in group.files)
     _add_ordered(Case(case_id, paths), names, model, found)
 

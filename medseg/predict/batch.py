@@ -448,7 +448,7 @@ def _check_request(paths: Sequence[Path], out: Path, options: PredictOptions) ->
     if not paths:
         raise UsageError("Nothing to predict: give a scan, or a folder of scans.")
     for path in paths:
-        if not path.exists():
+        if not path.exists() and not path.is_symlink():
             raise UsageError(f"{path} does not exist.")
     unknown = [kind for kind in options.formats if kind not in FORMATS]
     if unknown:

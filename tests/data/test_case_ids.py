@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from medseg.config.schema import DataConfig
 from medseg.data.case_ids import file_name, has_digest, place_name, plain_name, series_id
+from medseg.data.dataset import safe_id
 from medseg.data.inputs import find_cases
 from medseg.data.layouts import open_dataset
 from tests.data.dicom_trees import put_series, put_structures
+from tests.data.folders import put_image
 
 BOX = slice(1, 4), slice(2, 5), slice(3, 9)
 
@@ -56,6 +58,48 @@ def test_a_series_has_one_id_from_wherever_in_its_tree_it_is_given(folders, seri
     assert ids_of(Path()) == ids_of(Path("..") / folders[-1]) == ids_of(Path(f"{inner}{os.sep}")) == {expected}
     monkeypatch.chdir(root)
     assert ids_of(Path(folders[0])) == {expected}
+
+
+PATIENTS = st.from_regex(r"[a-zäA-Z][a-z0-9]{0,3}[-_ .]?[0-9]{1,3}x", fullmatch=True)
+"""Names that say something."""
+
+INNER = st.lists(st.sampled_from(["anat", "CT", "image", "visit_2", "2001-02-03", "raw", "T1"]), max_size=3)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    patients=st.lists(PATIENTS, min_size=2, max_size=3, unique_by=str.casefold),
+    inner=INNER,
+    channels=st.sampled_from([("ct",), ("image",), ("T2", "ADC")]),
+    in_name=st.booleans(),
+)
+def test_a_file_has_one_id_from_wherever_in_its_tree_it_is_given(
+    patients, inner, channels, in_name, tmp_path_factory, monkeypatch
+):
+    root = tmp_path_factory.mktemp("tree")
+    first, *others = patients
+    files = {"ct": ["ct"], "image": ["scan"], "T2": ["adc", "t2"]}[channels[0]]
+    names = [f"{first}_{file}" if in_name and len(files) > 1 else file for file in files]
+    folder = root.joinpath(first, *inner)
+    paths = [put_image(folder / f"{name}.nii.gz") for name in names]
+    (expected,) = (case.id for case in find_cases([root], channels))
+
+    def ids(*given_paths):
+        return [case.id for case in find_cases(given_paths, channels)]
+
+    if in_name and len(files) > 1:
+        assert ids(*paths) == [safe_id(first)]  # the files say it themselves
+    else:
+        for path in (root / first, folder, Path(f"{folder}{os.sep}")):
+            assert ids(path) == [expected]
+        assert ids(*paths) == [expected]
+        monkeypatch.chdir(folder)
+        assert ids(Path()) == [expected]
+    for other in others:
+        put_image(root / other / f"{names[0]}.nii.gz")
+        for name in names:
+            put_image(root / other / f"{name}.nii.gz")
+    assert expected in ids(root)
 
 
 def test_what_arrives_later_changes_no_id(tmp_path, series):

@@ -297,3 +297,34 @@ def test_an_unlabelled_case_of_other_channels_is_a_bad_case_and_the_others_go_on
     (problem,) = inputs.problems
     assert problem.id == "new"
     assert "its own are t1" in problem.reason
+
+
+def test_of_several_inputs_one_that_cannot_be_read_fails_by_name_and_the_others_go_on(tmp_path):
+    scan = put_image(tmp_path / "knee.nii.gz")
+    notes = touch(tmp_path / "notes.docx")
+    link = tmp_path / "gone.nii.gz"
+    link.symlink_to(tmp_path / "nowhere.nii.gz")
+    inputs = find_inputs([link, notes, scan], 1)
+    assert [case.id for case in inputs.cases] == ["knee"]
+    assert [problem.id for problem in inputs.problems] == ["notes.docx"]
+    assert "gone.nii.gz is a link that leads nowhere and was left aside." in inputs.notes
+    with pytest.raises(UsageError):
+        find_inputs([link], 1)
+    with pytest.raises(InputError):
+        find_inputs([notes], 1)
+
+
+def test_the_files_of_a_series_given_one_by_one_are_the_series(tmp_path):
+    files = put_series(tmp_path / "p1/CT")
+    assert find_cases(files, 1) == find_cases([tmp_path / "p1"], 1)
+    (case,) = find_cases(files[:1], 1)
+    assert case.images == (files[0],)
+
+
+def test_a_folder_images_may_hold_the_images_of_a_case_or_many_cases(tmp_path):
+    put_image(tmp_path / "p1/images/ct.nii.gz")
+    put_image(tmp_path / "p2/images/ct.nii.gz")
+    assert list(found(tmp_path)) == ["p1", "p2"]
+    assert list(found(tmp_path / "p1", tmp_path / "p2")) == ["p1", "p2"]
+    put_image(tmp_path / "many/images/a.nii.gz")
+    assert list(found(tmp_path / "many")) == ["a"]
