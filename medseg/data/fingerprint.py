@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -61,6 +62,9 @@ SAMPLES_IN_ALL = 4_000_000
 
 STRIPPED_SHARE = 0.25
 """Images of which more voxels are exactly 0 are stripped (of the skull, of the table): statistics leave those out."""
+
+FINER = 2
+"""A further channel whose voxels are so many times smaller than the first one's loses detail worth a word."""
 
 _PERCENTILES = (0.5, 50, 99.5)
 
@@ -284,6 +288,12 @@ def own_grid_notes(facts: Sequence[CaseFacts], channels: Sequence[str]) -> dict[
                 f"grid of {channels[0]} by linear interpolation, in training and prediction; outside of its field of "
                 "view it has its smallest value."
             )
+            times = prod(grid.spacing_mm) / prod(own)
+            if times >= FINER:
+                notes[name] += (
+                    f" Its voxels are {times:.2g} times smaller, and what is so fine is lost: make {name} the first "
+                    "channel to keep it, if the label maps lie on its grid."
+                )
     return notes
 
 

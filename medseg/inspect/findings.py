@@ -68,7 +68,7 @@ KINDS: dict[Kind, str] = {
     "unreadable": "Unreadable file",
     "defect": "Defect of medseg",
     "not_a_label_map": "Not a label map",
-    "other_grid": "Image and labels on different grids",
+    "other_grid": "Grids that do not belong together",
     "unknown_labels": "Undeclared label values",
     "channels": "Wrong number of channels",
     "two_splits": "On both sides of a split",

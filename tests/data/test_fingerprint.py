@@ -267,6 +267,15 @@ def test_channels_on_grids_of_their_own_are_told_once_with_figures_and_counted(t
     assert Fingerprint.model_validate(found.fingerprint.to_json()) == found.fingerprint
 
 
+def test_a_further_channel_that_is_finer_than_the_first_is_told_what_it_loses(tmp_path):
+    root = nnunet(tmp_path, n=2)
+    for number in range(2):
+        put_image(root / f"imagesTr/c_{number}_0001.nii.gz", GRID.resampled((0.5, 1, 1.5)), seed=number)
+    events, _ = measured(root)
+    (note,) = [event.text for event in events if isinstance(event, Noted)]
+    assert "Its voxels are 8 times smaller, and what is so fine is lost: make PET the first channel" in note
+
+
 def test_a_fingerprint_from_before_channels_had_grids_of_their_own_is_read():
     old = combine([facts("a", np.arange(8).reshape(2, 2, 2), np.ones((2, 2, 2)))], ORGAN, ("image",)).to_json()
     del old["channels"][0]["n_own_grid"]
