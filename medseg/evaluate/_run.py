@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from medseg import io
-from medseg.core.errors import MedsegError, UsageError
+from medseg.core.errors import AmbiguousError, MedsegError, UsageError
 from medseg.core.events import CaseFailed, CaseScored, Event, Warned
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded, union
@@ -32,6 +32,7 @@ from medseg.evaluate.pairs import (
     is_table,
     lossy_note,
     match,
+    modality_predicted,
     references,
 )
 from medseg.evaluate.score import Facts, measure, unknown_values
@@ -96,7 +97,15 @@ def run(
 ) -> Iterator[Event | Evaluation]:
     """Like `evaluate`, as it goes on: `Warned`, `CaseScored` and `CaseFailed`, and at last the `Evaluation`."""
     options = options or EvaluateOptions()
-    to_judge_by = _references(reference, options, group)
+    try:
+        to_judge_by = _references(reference, options, group)
+    except AmbiguousError:
+        # An archive of CT and PET with labels on both: the predictions say which of them they are of.
+        modality = modality_predicted(Path(predicted)) if isinstance(predicted, str | Path) else None
+        if modality is None or options.read.modality is not None:
+            raise
+        options = replace(options, read=options.read.updated({"modality": modality}))
+        to_judge_by = _references(reference, options, group)
     maps, judged_by = _predictions(predicted, to_judge_by), to_judge_by.maps
     sides = (*_left_aside(predicted, options), *_left_aside(reference, options))
     yield from map(Warned, dict.fromkeys(sides))

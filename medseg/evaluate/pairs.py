@@ -33,6 +33,7 @@ __all__ = [
     "is_table",
     "lossy_note",
     "match",
+    "modality_predicted",
     "read_table",
     "references",
 ]
@@ -198,6 +199,16 @@ def _recorded(folder: Path) -> dict[str, str | None]:
         found.update(dict.fromkeys(masks[1:]))
         found.update(dict.fromkeys(masks[:1], case))
     return found
+
+
+def modality_predicted(folder: Path) -> str | None:
+    """The modality of the images that all predictions in a folder were made from, as `--read modality` said it."""
+    try:
+        cases = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))["cases"]
+        said = {str(facts["options"]["read"].get("modality", "")) for facts in cases}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return next(iter(said)) or None if len(said) == 1 else None
 
 
 def references(path: Path, options: ReadOptions | None = None, group: str | None = None) -> References:

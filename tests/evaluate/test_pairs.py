@@ -7,11 +7,24 @@ import pytest
 from PIL import Image
 
 from medseg import io
-from medseg.core.errors import InputError, UsageError
+from medseg.core.errors import AmbiguousError, InputError, UsageError
 from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
 from medseg.evaluate import EvaluateOptions, evaluate
-from medseg.evaluate.pairs import Pair, find_label_maps, lossy_note, match, read_table, references
+from medseg.evaluate.pairs import (
+    Pair,
+    find_label_maps,
+    lossy_note,
+    match,
+    modality_predicted,
+    read_table,
+    references,
+)
+from tests.data.dicom_trees import put_structures
+from tests.data.test_channel_series import examination
+
+OTHER_BOX = slice(0, 2), slice(1, 3), slice(1, 3)
 
 
 def touch(folder, *names):
@@ -171,3 +184,46 @@ def test_jpeg_masks_are_told_and_count_where_one_says_so(tmp_path):
     found = evaluate(tmp_path / "predicted", tmp_path / "reference", options)
     assert [facts.pair.case for facts in found.facts] == ["a", "b"]
     assert [facts.outcome for facts in found.facts] == ["compared", "compared"]
+
+
+def records(folder, *modalities):
+    cases = [
+        {"case": f"c{n}", "outputs": [], "options": {"read": m and {"modality": m}}} for n, m in enumerate(modalities)
+    ]
+    (folder / "predictions.json").write_text(json.dumps({"cases": cases}))
+
+
+@pytest.mark.parametrize(
+    ("modalities", "expected"),
+    [
+        (("CT", "CT"), "CT"),
+        (("CT+PT",), "CT+PT"),
+        (("CT", "MR"), None),
+        (({}, {}), None),
+        (("CT", {}), None),
+        ((), None),
+    ],
+)
+def test_the_modality_that_all_predictions_were_made_from_is_known(tmp_path, modalities, expected):
+    records(tmp_path, *modalities)
+    assert modality_predicted(tmp_path) == expected
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"cases": 3}', '{"cases": [{"options": null}]}', '{"cases": [7]}'])
+def test_no_record_or_an_odd_one_says_no_modality(tmp_path, content):
+    assert modality_predicted(tmp_path) is None
+    (tmp_path / "predictions.json").write_text(content)
+    assert modality_predicted(tmp_path) is None
+
+
+def test_of_references_on_several_modalities_those_of_the_predictions_count(tmp_path):
+    patients, out = tmp_path / "patients", tmp_path / "out"
+    examination(patients / "A", "A")
+    put_structures(patients / "A/rt_mr.dcm", sorted((patients / "A/mr").glob("*.dcm")), GTV=OTHER_BOX)
+    truth = io.read_labels(patients / "A/rt/1.dcm", image=patients / "A/ct")
+    io.write(LabelMap(truth.array, truth.geometry), out / "A.nii.gz")
+    with pytest.raises(AmbiguousError):
+        evaluate(out, patients, labels=Labels({"GTV": (1,)}))
+    for modality in ("CT", "CT+MR"):
+        records(out, modality)
+        assert evaluate(out, patients, labels=Labels({"GTV": (1,)})).headline["dice"] == 1
