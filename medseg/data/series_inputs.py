@@ -19,6 +19,7 @@ from medseg.data.dataset import BadCase, Case, safe_id
 from medseg.data.input_cases import Inputs
 from medseg.data.layouts.ambiguity import refuse
 from medseg.data.modality import modality_of, other_modalities, unlike
+from medseg.data.named_series import named_series
 from medseg.data.series import SeriesCase, catalogued, in_question, series_cases
 from medseg.io.listing import listing
 from medseg.io.options import MODALITIES, modality_code
@@ -129,7 +130,7 @@ def _add_channels(path: Path, model: ModelChannels | None, options: io.ReadOptio
     """Add the series of a tree or an archive as channels of cases, if there are several and several are wanted.
 
     Which series is which channel is said by its modality, where the model's channels are called by modalities or
-    `options` name one for each.
+    `options` name one for each; else by its folder or its description, where those are the names of the channels.
 
     Returns:
         Whether the series are dealt with; else each is a case of its own.
@@ -146,7 +147,8 @@ def _add_channels(path: Path, model: ModelChannels | None, options: io.ReadOptio
         return False
     series = series_cases(sorted(kept, key=lambda each: each.modality.upper() not in wanted[:1]), every, path)
     if not wanted and model is not None:
-        _refuse_channels(path, series, model)
+        _add_named(path, series, model, found)
+        return True
     sets = channel_series(series, wanted)
     # Whatever order the user names them in, the channels come in the model's.
     order = {"modality": "+".join(wanted)} if options.modalities not in ((), wanted) else {}
@@ -165,6 +167,23 @@ def _add_channels(path: Path, model: ModelChannels | None, options: io.ReadOptio
             f"{path}: series of modalities that are none of {', '.join(wanted)} were left out: {counts}."
         )
     return True
+
+
+def _add_named(path: Path, series: Sequence[SeriesCase], model: ModelChannels, found: Inputs) -> None:
+    """Add the series as channels of cases by what they are called.
+
+    Raises:
+        AmbiguousError: No examination has series that are called as the channels.
+    """
+    named = named_series(series, model)
+    if named is None:
+        _refuse_channels(path, series, model)
+    found.cases += named.cases
+    found.problems += named.problems
+    if named.n_others:
+        found.notes.append(
+            f"{path}: {named.n_others} series that are called as none of {', '.join(model.names)} were left out."
+        )
 
 
 def _wanted_modalities(model: ModelChannels | None, options: io.ReadOptions) -> tuple[str, ...]:

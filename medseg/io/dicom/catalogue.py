@@ -47,6 +47,7 @@ def _series(images: Sequence[Frame], path: Path, options: ReadOptions) -> Series
         members=frozenset(text(image.header, "SeriesInstanceUID") for image in images if image.joined),
         number=text(header, "SeriesNumber"),
         modality=text(header, "Modality"),
+        description=text(header, "SeriesDescription"),
         n_images=len(frames),
         n_stacks=len(stacks_of(frames)),
         frame_of_reference=text(header, "FrameOfReferenceUID"),

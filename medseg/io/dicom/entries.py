@@ -4,7 +4,7 @@ UIDs are kept because series are chosen by them. A patient is a digest: enough t
 together, in memory; it is never written, since short numbers can be found again from their digests.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,7 @@ class SeriesEntry:
         problem: Why the series cannot be read as one volume, as `io.read` would say it; None if its headers are fine.
         members: SeriesInstanceUIDs of its images, where each names a series of its own and they were joined; else none.
         is_scout: Whether it serves to plan others (localizers, a survey in several planes) and is no volume.
+        description: SeriesDescription: free text that is compared with names of channels, and never written.
     """
 
     uid: str
@@ -42,6 +43,7 @@ class SeriesEntry:
     problem: str | None
     members: frozenset[str] = frozenset()
     is_scout: bool = False
+    description: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
