@@ -57,8 +57,8 @@ def command(
         list[str] | None,
         typer.Option(
             "--label",
-            metavar="LABEL=NAME|LABEL={…}",
-            help="Call a label otherwise, or say its code: 'GTV={name: Tumour, code: …, meaning: …}'; repeatable.",
+            metavar="LABEL=NAME|LABEL={...}",
+            help="Call a label otherwise, or say its code: 'GTV={name: Tumour, code: ..., meaning: ...}'; repeatable.",
         ),
     ] = None,
     overwrite: Annotated[

@@ -131,7 +131,10 @@ def test_a_slope_of_zero_or_none_is_one_and_an_unreadable_one_is_refused(tmp_pat
         assert rescale_of(frames_of(tmp_path, stored, RescaleSlope=absent)[0]).slope == 1
     path = tmp_path / "s" / "001.dcm"
     frames_of(tmp_path, stored, RescaleSlope="1.25")
-    path.write_bytes(path.read_bytes().replace(b"1.25", b"1,25"))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"1.25", b"1,25"))  # a decimal comma, as some exports have it
+    assert rescale_of(find_images(path).images[0]).slope == 1.25
+    path.write_bytes(whole.replace(b"1.25", b"1;25"))
     with pytest.raises(InputError, match="has a RescaleSlope that is not a number; its values are unknown"):
         slice_values(find_images(path).images[0])
     with pytest.raises(InputError, match=r"RescaleSlope of 1e\+30"):
