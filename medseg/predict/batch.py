@@ -294,7 +294,7 @@ class _Work:
         if self.ledger is None or self.options.overwrite:
             return
         known = self.ledger.holds_another(case.id, found)
-        if known is not None and (known.scan is None or known.scan != scan_digest(case, volume)):
+        if known is not None and (known.scan is None or known.scan != scan_digest(volume)):
             when = f", predicted {known.time[:10]}" if known.time else ""
             raise InputError(
                 f"The folder of masks has a result of another scan under this name ({known.outputs[0]}{when}): its "
@@ -339,7 +339,7 @@ class _Work:
             time.perf_counter() - start,
             {name: round(ml, 6) for name, ml in self.names.by_new_names(result.volumes_ml).items()},
             tuple(as_kept(note, (*self.given, self.out)) for note in (*result.warnings, *notes, *_told_of(replaced))),
-            scan=scan_digest(case, volume),
+            scan=scan_digest(volume),
             files=None if self.single else {name: facts_of(self.out / name) for name in outputs},
         )
 
@@ -436,7 +436,7 @@ def _told_of(replaced: Record | None) -> tuple[str, ...]:
     if replaced is None:
         return ()
     when = f" of {replaced.time[:10]}" if replaced.time else ""
-    return (f"The files of this scan are not as they were (changed or moved), and its result{when} was replaced.",)
+    return (f"The files of this scan are not as they were (saved again or moved); its result{when} was replaced.",)
 
 
 def _names_a_file(out: Path) -> bool:

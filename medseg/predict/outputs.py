@@ -80,22 +80,22 @@ def facts_of(path: Path) -> FileFacts:
     return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": digest(path)}
 
 
-def scan_digest(case: Case, volume: Volume) -> str | None:
-    """What makes a scan the same scan though its bytes have changed, as a digest; None where nothing does.
+def scan_digest(volume: Volume) -> str:
+    """What makes a scan the same scan though the bytes of its files have changed, as a digest.
 
-    That is the UIDs of a DICOM series. Of other files it is their places on the disk together with a grid that says
-    where in space the scan was made: files of two patients in one place have two grids. A picture has none, and the
-    grid that tools write who know of none (1 mm from 0, 0, 0) says nothing.
+    That is the UIDs of a DICOM series, for one acquisition has them and no other. Other files have nothing of the kind
+    (patients share names, places and the grids of templates), so it is their voxels: saved again, or with another
+    header, a scan is the same; with other voxels it may be anybody's.
     """
     frames = [frame for frame in volume.meta.header.get("frames", ()) if frame is not None]
     uids = sorted({str(frame.header.get("SeriesInstanceUID", "")) for frame in frames} - {""})
-    if frames:
-        return f"sha256:{sha256(' '.join(uids).encode()).hexdigest()}" if uids else None
-    grid = volume.geometry
-    if not volume.meta.placed or np.array_equal(np.abs(grid.affine), np.eye(4)):
-        return None
-    facts = [*(str(path.resolve()) for path in case.images), str(grid.shape), str(np.round(grid.affine, 3) + 0.0)]
-    return f"sha256:{sha256(' '.join(facts).encode('utf-8', 'surrogateescape')).hexdigest()}"
+    if uids:
+        return f"sha256:{sha256(' '.join(uids).encode()).hexdigest()}"
+    found = sha256(f"{volume.array.shape} {np.round(volume.geometry.affine, 3) + 0.0}".encode())
+    for k in range(volume.array.shape[-1]):
+        # As float32 whatever the file has: another type of the same numbers is the same scan.
+        found.update(np.ascontiguousarray(volume.array[..., k], np.float32).tobytes())
+    return f"sha256:{found.hexdigest()}"
 
 
 def write_checked(label_map: LabelMap, path: Path) -> None:

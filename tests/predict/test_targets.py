@@ -226,18 +226,25 @@ def test_a_copy_of_a_scan_in_another_folder_is_the_same_scan(model, tmp_path):
     assert predict(tmp_path / "b", model, tmp_path / "out")["thorax"].status == "current"
 
 
-def test_a_scan_of_another_grid_in_the_place_of_the_last_is_another_scan(model, tmp_path):
-    scan = write_scan(tmp_path / "thorax.nii.gz", shape=(9, 8, 7))
-    predict(scan, model, tmp_path / "out")
-    write_scan(scan, shape=(9, 8, 6))
-    assert isinstance(predict(scan, model, tmp_path / "out")["thorax"], CaseFailed)
-
-
-def test_a_grid_that_says_nothing_makes_no_scan_the_same(model, tmp_path):
-    for seed, expected in ((1, CasePredicted), (2, CaseFailed)):
+@pytest.mark.parametrize("grid", [np.eye(4), np.diag([0.9, 0.9, 2.0, 1.0]) + np.eye(4, k=3) * 7])
+def test_other_voxels_in_the_place_of_the_last_scan_are_another_scan_whatever_their_grid(model, tmp_path, grid):
+    for seed, expected in ((1, CasePredicted), (2, CaseFailed), (1, CasePredicted)):
         array = np.random.default_rng(seed).integers(0, 200, (9, 8, 7)).astype(np.int16)
-        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "thorax.nii.gz")
+        nib.save(nib.Nifti1Image(array, grid), tmp_path / "thorax.nii.gz")
         assert isinstance(predict(tmp_path / "thorax.nii.gz", model, tmp_path / "out")["thorax"], expected)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.int32])
+def test_a_scan_that_was_saved_again_is_the_same_scan(model, tmp_path, dtype):
+    scan = write_scan(tmp_path / "thorax.nii.gz")
+    predict(scan, model, tmp_path / "out")
+    image = nib.load(scan)
+    again = nib.Nifti1Image(np.asarray(image.dataobj).astype(dtype), image.affine, image.header, dtype=dtype)
+    again.header["descrip"] = b"saved again"
+    nib.save(again, scan)
+    (event,) = predict(scan, model, tmp_path / "out").values()
+    assert event.status == "predicted"
+    assert any("saved again or moved" in text for text in event.warnings)
 
 
 def test_a_picture_in_the_place_of_another_is_another(tmp_path):
