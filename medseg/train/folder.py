@@ -1,6 +1,6 @@
 """The RUN folder: where each file of a training lies, what may be started in it and what can go on.
 
-RUN/config.yaml  plan.json  fingerprint.json  splits.json
+RUN/config.yaml  plan.json  fingerprint.json  splits.json  files.json
 RUN/fold_0/      history.csv  curves.png  events.jsonl  last.pt  validation/
                      cache/, prepared cases, gone when the fold has ended
 RUN/cache/       prepared cases, gone when the fold has ended
@@ -32,6 +32,16 @@ class RunFolder:
     @property
     def splits(self) -> Path:
         return self.root / "splits.json"
+
+    @property
+    def files(self) -> Path:
+        """What the files of the data set were when the run began."""
+        return self.root / "files.json"
+
+    @property
+    def lock(self) -> Path:
+        """Whose the fold is, while it is being trained."""
+        return self.root / f".fold_{self.fold}.lock"
 
     @property
     def plan(self) -> Path:

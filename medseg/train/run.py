@@ -5,6 +5,7 @@ is whole, and `TrainOptions.resume` goes on from the last checkpoint with the ba
 """
 
 import json
+import math
 import os
 import shutil
 import time
@@ -21,8 +22,8 @@ from medseg.core.errors import DiskFullError, InputError, MachineError, MedsegEr
 from medseg.core.events import EpochEnded, Event, Finished, Noted, Planned, StepEnded, Validated, Warned, record
 from medseg.core.given import as_kept
 from medseg.core.memory import in_words
-from medseg.io.files import write_json
-from medseg.model import NAMELESS, ModelInfo, save_model
+from medseg.io.files import read_json, write_json
+from medseg.model import NAMELESS, ModelInfo, load_model, save_model
 from medseg.plan.cost import step_gflop
 from medseg.plan.plan import Correction, Plan, Schedule
 from medseg.predict.arithmetic import Arithmetic, candidates
@@ -34,10 +35,20 @@ from medseg.train.folder import RunFolder
 from medseg.train.history import draw_curves, read_history, write_history
 from medseg.train.learners import new_learner
 from medseg.train.loaders import batch_loader, prepare
+from medseg.train.lock import claimed, shared
 from medseg.train.loop import Learner, Race, fit
 from medseg.train.measure import time_steps
 from medseg.train.schedule import augmentation_strength, steps_within
-from medseg.train.setup import Setup, TrainOptions, refuse_wrong_folder, resume, set_up, write_setup
+from medseg.train.setup import (
+    Setup,
+    TrainOptions,
+    join,
+    refuse_wrong_folder,
+    resume,
+    set_up,
+    stored_plan,
+    write_setup,
+)
 from medseg.train.validation import Validation, seconds_a_case, validate_all, validate_some
 
 __all__ = ["run"]
@@ -85,17 +96,29 @@ def run(data: Path, out: Path, options: TrainOptions, stop: Stop = lambda: False
     refuse_wrong_folder(folder, options.resume)
     if options.threads:
         torch.set_num_threads(options.threads)
+    with claimed(folder):
+        try:
+            yield from _begun(data, folder, options, begun, stop)
+        except _StoppedError:
+            resumable = folder.plan.is_file()
+            yield Finished(str(out), time.monotonic() - begun, {"interrupted": True, "resumable": resumable})
+
+
+def _begun(
+    data: Path, folder: RunFolder, options: TrainOptions, begun: float, stop: Stop
+) -> Generator[Event, None, None]:
+    """Begin or go on with a fold that is ours."""
     told: list[Event] = []  # what is said before there is a file for it
-    try:
-        if options.resume:
-            setup = yield from _stoppable(resume(data, folder, options), stop, told)
-            folder.fold_dir.mkdir(parents=True, exist_ok=True)
-        else:
-            setup = yield from _stoppable(set_up(data, options), stop, told)
-            write_setup(setup, folder)
-        yield from _logged(_race(setup, folder, begun, stop), folder, told, setup.dataset.root)
-    except _StoppedError:
-        yield Finished(str(out), time.monotonic() - begun, {"interrupted": True, "resumable": folder.plan.is_file()})
+    if options.resume:
+        setup = yield from _stoppable(resume(data, folder, options), stop, told)
+        folder.fold_dir.mkdir(parents=True, exist_ok=True)
+    elif folder.plan.is_file():
+        setup = yield from _stoppable(join(data, folder, options), stop, told)
+        folder.fold_dir.mkdir(parents=True, exist_ok=True)
+    else:
+        setup = yield from _stoppable(set_up(data, options), stop, told)
+        setup = yield from _stoppable(write_setup(setup, folder), stop, told)
+    yield from _logged(_race(setup, folder, begun, stop), folder, told, setup.dataset.root)
 
 
 class _StoppedError(Exception):
@@ -134,19 +157,58 @@ def _race(setup: Setup, folder: RunFolder, begun: float, stop: Stop) -> Iterator
     def clock() -> float:
         return time.monotonic() - begun + used_before
 
-    _refuse_small_disk(setup, folder)
+    has_all_steps = checkpoint is not None and checkpoint.step >= _steps_of(setup.plan, folder, checkpoint)
+    if has_all_steps and (finished := _finished(setup, folder, clock())) is not None:
+        yield Noted(f"Fold {folder.fold} is trained, validated and in the model: nothing is left to do.")
+        yield finished
+        return
     cache = Cache(folder.cache, setup.plan)
-    workers = setup.config.training.workers
-    yield from _stoppable(prepare(setup.dataset, setup.fold.train, setup.plan, setup.read, cache, workers), stop)
+    if not has_all_steps:
+        _refuse_small_disk(setup, folder)
+        workers = setup.config.training.workers
+        yield from _stoppable(prepare(setup.dataset, setup.fold.train, setup.plan, setup.read, cache, workers), stop)
     batches = PatchBatches(cache, setup.fold.train, setup.plan, setup.config.training.foreground, setup.config.seed)
     if setup.plan.schedule is None:
         setup = yield from _scheduled(setup, folder.fold, clock)
-        write_json(folder.plan, setup.plan.to_json())
+        with shared(folder):
+            plan = stored_plan(folder)
+            if plan.schedule is None:
+                write_json(folder.plan, setup.plan.to_json())
+            else:  # another fold was quicker
+                setup = replace(setup, plan=plan)
     run = yield from _begin(setup, folder, batches, checkpoint, clock)
     yield run.announcement
     yield from _steps(run, stop)
     yield from _stoppable(_end(run), stop)
     cache.remove()
+
+
+def _steps_of(plan: Plan, folder: RunFolder, checkpoint: Checkpoint) -> float:
+    """How many steps a fold that was begun has, with the corrections so far; without end where they are not counted."""
+    if plan.schedule is None:
+        return math.inf
+    if checkpoint.corrections:
+        return checkpoint.corrections[-1][1]
+    return plan.schedule.steps if plan.schedule.fold == folder.fold else plan.schedule.final_steps
+
+
+def _finished(setup: Setup, folder: RunFolder, elapsed_s: float) -> Finished | None:
+    """What a fold that has all its steps ended with; None where a part of it is missing, or a case could not be judged.
+
+    The prepared cases are the last thing to go.
+    """
+    summary: dict[str, Any] = {}
+    try:
+        if folder.cache.exists() or f"fold_{folder.fold}" not in load_model(folder.model).folds:
+            return None
+        facts = read_json(folder.model / "model.json", "the description of a model")["training"][f"fold_{folder.fold}"]
+        if setup.fold.validation:
+            summary = read_json(folder.validation / "summary.json", "the summary of a validation")
+            if summary["n_failed"]:
+                return None
+    except (MedsegError, KeyError, TypeError):
+        return None
+    return Finished(str(folder.root), elapsed_s, {**facts, "fold": folder.fold, "validation": summary, "failed": 0})
 
 
 @dataclass
@@ -354,7 +416,8 @@ def _steps(run: _Run, stop: Stop) -> Iterator[Event]:
                 yield (yield from _epoch_ended(run, event))
                 continue
             if isinstance(event, Warned):
-                write_json(run.folder.plan, run.plan.to_json())
+                with shared(run.folder):
+                    write_json(run.folder.plan, run.plan.to_json())
             yield event
             if isinstance(event, StepEnded):
                 if stop():
@@ -436,7 +499,8 @@ def _keep_model(run: _Run, metrics: dict[str, Any]) -> None:
         metrics=metrics,
         codes={name: label for name, label in setup.config.data.labels.items() if label.says_more_than_a_value},
     )
-    save_model(run.folder.model, info, {run.folder.fold: run.learner.ema.state_dict()})
+    with shared(run.folder):
+        save_model(run.folder.model, info, {run.folder.fold: run.learner.ema.state_dict()})
 
 
 def _facts(run: _Run) -> dict[str, Any]:

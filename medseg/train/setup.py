@@ -5,10 +5,10 @@ together, and a run that exists is only continued when asked to.
 """
 
 import os
-from collections.abc import Generator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Generator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -20,9 +20,10 @@ from medseg.core.events import Event, Noted, Warned
 from medseg.core.labels import Labels
 from medseg.core.memory import allowed_bytes
 from medseg.core.words import counted
-from medseg.data.dataset import BadCase, Case, Dataset
+from medseg.data.dataset import BadCase, Case, Dataset, listed
 from medseg.data.fingerprint import Fingerprint, measure
 from medseg.data.layouts import open_dataset
+from medseg.data.record import FilesRecord, load_record, record_of, save_record
 from medseg.data.splits import Fold, Splits, fold, load_splits, make_splits, save_splits
 from medseg.io.files import read_json, write_json, write_text
 from medseg.io.options import ReadOptions
@@ -31,10 +32,21 @@ from medseg.plan.rules import DeviceFacts, make_plan
 from medseg.predict.device import resolve_device
 from medseg.train.cautions import NO_JUDGE, flattened_cautions, fold_cautions
 from medseg.train.folder import RunFolder
+from medseg.train.lock import shared
 from medseg.train.measure import free_memory_gib, layer_gflops
 from medseg.train.sizes import too_large
 
-__all__ = ["Setup", "TrainOptions", "refuse_wrong_folder", "resume", "set_up", "write_setup"]
+__all__ = [
+    "Setup",
+    "TrainOptions",
+    "is_begun",
+    "join",
+    "refuse_wrong_folder",
+    "resume",
+    "set_up",
+    "stored_plan",
+    "write_setup",
+]
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -136,6 +148,47 @@ def set_up(data: Path, options: TrainOptions) -> Generator[Event, None, Setup]:
     return Setup(dataset, measured.labels, splits, chosen, measured.fingerprint, plan, config, read, device)
 
 
+def join(data: Path, folder: RunFolder, options: TrainOptions) -> Generator[Event, None, Setup]:
+    """What a further fold of a run starts from: all that the first one began with.
+
+    Raises:
+        UsageError: The options are others than those of the run.
+        InputError: As `resume`.
+    """
+    _refuse_other_options(folder, options)
+    yield Noted(f"{folder.root} holds a run: fold {options.fold} joins it, with its plan, its folds and its options.")
+    return (yield from resume(data, folder, options))
+
+
+def _refuse_other_options(folder: RunFolder, options: TrainOptions) -> None:
+    """Defaults are no wish; anything else must be what the run began with.
+
+    Raises:
+        UsageError: With the keys that differ.
+    """
+    given, kept, default = (
+        config.model_dump(mode="json") for config in (options.config, load_config(folder.config), Config())
+    )
+    differing = [
+        f"{section}.{key}" if isinstance(values, dict) else section
+        for section, values in given.items()
+        for key in (values if isinstance(values, dict) else [""])
+        if _at(given, section, key) not in (_at(kept, section, key), _at(default, section, key))
+    ]
+    budget_s = stored_plan(folder).budget_s
+    if options.budget_s not in (None, budget_s):
+        differing.append("--budget")
+    if differing:
+        raise UsageError(
+            f"{folder.root} holds a run that was begun with another {', '.join(differing)}. Leave that out, so that "
+            f"fold {options.fold} joins it as it is, or give another folder with -o."
+        )
+
+
+def _at(values: dict[str, Any], section: str, key: str) -> object:
+    return values[section][key] if key else values[section]
+
+
 def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Generator[Event, None, Setup]:
     """What `set_up` found when the run began, from its folder: plan, folds and configuration stay as they were.
 
@@ -144,7 +197,7 @@ def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Generator[Ev
         InputError: Cases that the run needs are gone.
     """
     config = load_config(folder.config)
-    plan = _stored(Plan, folder.plan, "the plan of a run")
+    plan = stored_plan(folder)
     fingerprint = _stored(Fingerprint, folder.fingerprint, "the fingerprint of a data set")
     splits = load_splits(folder.splits)
     chosen = fold(splits, options.fold)
@@ -155,6 +208,7 @@ def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Generator[Ev
             f"{len(gone)} cases of this run are no longer in {data} ({', '.join(gone[:5])}). "
             "Give the data set that the run began with."
         )
+    yield from _same_files(folder, dataset, {*chosen.train, *chosen.validation})
     device = options.device
     if device == "auto" and plan.schedule is not None:
         device = plan.schedule.device
@@ -176,6 +230,48 @@ def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Generator[Ev
     )
 
 
+def _same_files(folder: RunFolder, dataset: Dataset, needed: Collection[str]) -> Generator[Event, None, None]:
+    """Refuse files that changed since the run began: it would learn one thing and be judged by another.
+
+    Raises:
+        InputError: With the cases and what of them changed.
+    """
+    if not folder.files.is_file():
+        yield Warned(
+            "This run was begun by an older medseg, which kept no record of its files: whether they are still the same "
+            "cannot be told. From now on it can."
+        )
+        save_record((yield from _recorded(dataset)), folder.files)
+        return
+    record = load_record(folder.files)
+    changed = {
+        case.id: record.cases[case.id].changed(case) if case.id in record.cases else ("all",)
+        for case in dataset.cases
+        if case.id in needed
+    }
+    told = [f"{case} ({', '.join(roles)})" for case, roles in changed.items() if roles]
+    if told:
+        raise InputError(
+            f"{counted(len(told), 'case')} of this run {'has' if len(told) == 1 else 'have'} changed since it began: "
+            f"{listed(told)}. Put the files back as they were, or train anew in another folder."
+        )
+    added = [case.id for case in dataset.cases if case.id not in record.cases]
+    if added:
+        yield Noted(
+            f"{counted(len(added), 'case')} {'was' if len(added) == 1 else 'were'} added since this run began "
+            f"({listed(added)}); it goes on without. To train on them, begin a run in another folder."
+        )
+
+
+def _recorded(dataset: Dataset) -> Generator[Event, None, FilesRecord]:
+    """What the files of the data set are now."""
+    for item in record_of(dataset.cases):
+        if isinstance(item, FilesRecord):
+            return item
+        yield item
+    raise AssertionError("a record comes at the end")
+
+
 def _stored(kind: type[Kind], path: Path, what: str) -> Kind:
     """What a file of the run says.
 
@@ -193,17 +289,48 @@ def _stored(kind: type[Kind], path: Path, what: str) -> Kind:
         ) from error
 
 
-def write_setup(setup: Setup, folder: RunFolder) -> None:
-    """What stands before the race begins; the plan comes last, so that its presence says that the rest is there."""
+def write_setup(setup: Setup, folder: RunFolder) -> Generator[Event, None, Setup]:
+    """What stands before the race begins; the plan comes last, so that its presence says that the rest is there.
+
+    Where another fold of the same run was quicker, its plan is taken.
+
+    Raises:
+        UsageError: The other fold was begun with other options.
+    """
+    record = yield from _recorded(setup.dataset)
     folder.fold_dir.mkdir(parents=True, exist_ok=True)
-    write_text(folder.config, config_to_yaml(setup.config))
-    write_json(folder.fingerprint, setup.fingerprint.to_json())
-    save_splits(setup.splits, folder.splits)
-    write_json(folder.plan, setup.plan.to_json())
+    with shared(folder):
+        if not folder.plan.is_file():
+            save_record(record, folder.files)
+            write_text(folder.config, config_to_yaml(setup.config))
+            write_json(folder.fingerprint, setup.fingerprint.to_json())
+            save_splits(setup.splits, folder.splits)
+            write_json(folder.plan, setup.plan.to_json())
+            return setup
+    if load_config(folder.config) != setup.config or load_splits(folder.splits).folds != setup.splits.folds:
+        raise UsageError(
+            f"Another fold was begun in {folder.root} in the meantime, with other options or data. Give the same ones, "
+            "or another folder with -o."
+        )
+    return replace(setup, plan=stored_plan(folder))
+
+
+def stored_plan(folder: RunFolder) -> Plan:
+    """The plan of a run as it is on the disk now: another fold may have timed the machine since.
+
+    Raises:
+        ModelError: The file is damaged, or was edited so that it fits no more.
+    """
+    return _stored(Plan, folder.plan, "the plan of a run")
+
+
+def is_begun(folder: RunFolder) -> bool:
+    """Whether the fold was begun before: then it is gone on with, and only when asked to."""
+    return folder.fold_dir.is_dir() and any(not path.name.startswith(".") for path in folder.fold_dir.iterdir())
 
 
 def refuse_wrong_folder(folder: RunFolder, wants_resume: bool) -> None:
-    """A run that exists is continued only with `--resume`, and nothing else is continued at all.
+    """A fold that exists is continued only with `--resume`, and nothing else is continued at all.
 
     Raises:
         UsageError: The folder and the wish do not fit.
@@ -216,7 +343,12 @@ def refuse_wrong_folder(folder: RunFolder, wants_resume: bool) -> None:
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is a file; give a folder for the run.")
     if folder.plan.is_file() and not wants_resume:
-        raise UsageError(f"{root} already holds a run. Add --resume to go on with it, or give another folder with -o.")
+        if is_begun(folder):
+            raise UsageError(
+                f"{root} already holds fold {folder.fold} of a run. Add --resume to go on with it, or give another "
+                "folder with -o."
+            )
+        return
     if wants_resume and not folder.plan.is_file():
         raise UsageError(f"{root} holds no run to resume: it has no plan.json. Train without --resume first.")
     if not wants_resume and root.is_dir() and any(not _is_leftover(path) for path in root.iterdir()):
@@ -225,7 +357,7 @@ def refuse_wrong_folder(folder: RunFolder, wants_resume: bool) -> None:
 
 def _is_leftover(path: Path) -> bool:
     """Whether a run that died before it had a plan may have left this: then the same command may begin again."""
-    begun = path.name in ("config.yaml", "fingerprint.json", "splits.json")
+    begun = path.name in ("config.yaml", "files.json", "fingerprint.json", "splits.json")
     return (
         path.name.startswith(".")
         or begun

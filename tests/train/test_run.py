@@ -12,7 +12,7 @@ import torch
 from medseg import io
 from medseg.config.schema import Config
 from medseg.core.errors import InputError, MachineError, UsageError
-from medseg.core.events import CaseFailed, CaseRead, EpochEnded, Finished, Planned, StepEnded, Validated, Warned
+from medseg.core.events import CaseFailed, CaseRead, EpochEnded, Finished, Noted, Planned, StepEnded, Validated, Warned
 from medseg.model import load_model
 from medseg.plan.plan import Plan
 from medseg.predict import Predictor
@@ -58,6 +58,7 @@ def test_a_run_leaves_the_files_of_the_contract(trained):
         "plan.json",
         "fingerprint.json",
         "splits.json",
+        "files.json",
         "model/model.json",
         "model/fold_0.safetensors",
         "model/README.md",
@@ -234,6 +235,93 @@ def test_another_fold_joins_the_run_and_its_model(trained, balls, tmp_path):
     assert (tmp_path / "run/fold_1/validation/summary.json").is_file()
 
 
+def test_another_fold_joins_without_being_asked_to_resume_and_keeps_the_options_of_the_run(trained, balls, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "run")
+    events = list(run(balls, folder, TrainOptions(device="cpu", fold=1)))
+    assert any("fold 1 joins it" in e.text for e in events if isinstance(e, Noted))
+    assert [e.step for e in events if isinstance(e, StepEnded)] == list(range(1, 11))
+    assert load_model(folder).folds == ("fold_0", "fold_1")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"config": Config(training={"epochs": 7})}, "training.epochs"),
+        ({"config": Config(seed=5)}, "seed"),
+        ({"config": TWO_EPOCHS, "budget_s": 60.0}, "--budget"),
+    ],
+)
+def test_a_fold_that_joins_cannot_bring_other_options(trained, balls, options, named):
+    with pytest.raises(UsageError, match=f"begun with another {named}"):
+        list(run(balls, trained[0], TrainOptions(device="cpu", fold=1, **options)))
+    assert not (trained[0] / "fold_1").exists()
+
+
+def test_folds_that_are_begun_side_by_side_share_a_plan_and_a_model(balls, tmp_path):
+    """Each reads the data before the other has written anything."""
+    works = [run(balls, tmp_path / "run", replace(OPTIONS, fold=fold)) for fold in (0, 1)]
+    left = list(works)
+    while left:
+        left = [work for work in left if next(work, None) is not None]
+    assert load_model(tmp_path / "run").folds == ("fold_0", "fold_1")
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_a_fold_that_is_being_trained_is_refused_with_who_is_there(balls, tmp_path):
+    work = run(balls, tmp_path / "run", OPTIONS)
+    next(work)
+    for options in (OPTIONS, replace(OPTIONS, resume=True)):
+        with pytest.raises(UsageError, match="is being trained by process|holds no run to resume"):
+            list(run(balls, tmp_path / "run", options))
+    work.close()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_has_nothing_left_to_do(trained, balls, tmp_path):
+    folder = shutil.copytree(trained[0], tmp_path / "run")
+    before = (folder / "model/fold_0.safetensors").stat().st_mtime_ns
+    events = list(run(balls, folder, replace(OPTIONS, resume=True)))
+    assert not [e for e in events if isinstance(e, CaseRead | StepEnded)]
+    assert any("nothing is left to do" in e.text for e in events if isinstance(e, Noted))
+    assert events[-1].summary["steps"] == 10
+    assert (folder / "model/fold_0.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("missing", ["model", "model/fold_0.safetensors", "fold_0/validation"])
+def test_what_a_finished_run_has_lost_is_made_again_and_no_more(trained, balls, tmp_path, missing):
+    folder = shutil.copytree(trained[0], tmp_path / "run")
+    lost = folder / missing
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    events = list(run(balls, folder, replace(OPTIONS, resume=True)))
+    assert {e.phase for e in events if isinstance(e, CaseRead)} == {"validating"}
+    assert lost.exists()
+    assert same_bits(trained[0], folder)
+
+
+def test_cases_that_changed_are_refused_by_name_and_added_ones_are_told(stopped, balls, tmp_path):
+    data = shutil.copytree(balls, tmp_path / "data")
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    shutil.copy(data / "images/ball_1.nii.gz", data / "images/ball_9.nii.gz")
+    shutil.copy(data / "labels/ball_1.nii.gz", data / "labels/ball_9.nii.gz")
+    events = run(data, folder, replace(OPTIONS, resume=True))
+    assert any("1 case was added since this run began (ball_9)" in e.text for e in events if isinstance(e, Noted))
+    events.close()
+    shutil.copy(data / "labels/ball_1.nii.gz", data / "labels/ball_2.nii.gz")
+    shutil.copy(data / "images/ball_1.nii.gz", data / "images/ball_4.nii.gz")
+    changed = r"2 cases of this run have changed .*: ball_2 \(label map\), ball_4 \(channel 0\)"
+    with pytest.raises(InputError, match=changed):
+        list(run(data, folder, replace(OPTIONS, resume=True)))
+
+
+def test_a_run_of_an_older_medseg_goes_on_with_a_word_and_is_recorded_then(trained, stopped, balls, tmp_path):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    (folder / "files.json").unlink()
+    events = list(run(balls, folder, replace(OPTIONS, resume=True)))
+    assert any("kept no record of its files" in e.text for e in events if isinstance(e, Warned))
+    assert same_bits(trained[0], folder)
+    assert (folder / "files.json").is_file()
+
+
 def test_volumes_are_learnt_slice_by_slice_by_a_flat_network(balls, tmp_path):
     flat = {"patch": (16, 16), "batch": 2, "dimensions": 2}
     network = {"features": (4, 8), "kernels": ((3, 3),) * 2, "strides": ((1, 1), (2, 2))}
@@ -293,7 +381,7 @@ def test_a_dry_run_measures_and_writes_nothing(balls, tmp_path, monkeypatch):
 
 def test_a_folder_that_holds_a_run_is_only_continued_when_asked_to(trained, balls):
     folder, _ = trained
-    with pytest.raises(UsageError, match="already holds a run. Add --resume"):
+    with pytest.raises(UsageError, match="already holds fold 0 of a run. Add --resume"):
         list(run(balls, folder, OPTIONS))
 
 
