@@ -76,7 +76,10 @@ def agreement(maps: Mapping[str, LabelMap], labels: Labels) -> dict[tuple[str, s
     """Dice of every pair of readers in every label; a pair in which neither has the label is left out (undefined)."""
     found: dict[tuple[str, str], dict[str, float]] = {}
     for (one, ours), (other, theirs) in combinations(maps.items(), 2):
-        counted: Confusion = confusion(ours.array, theirs.array, ignore=labels.ignore)
+        judged = ours.array
+        if labels.ignore is not None:  # what either of them leaves open is nobody's
+            judged = np.where(theirs.array == labels.ignore, theirs.array, judged)
+        counted: Confusion = confusion(judged, theirs.array, ignore=labels.ignore)
         dice = {name: counted.overlap(values).dice for name, values in labels.values.items()}
         found[one, other] = {name: value for name, value in dice.items() if not np.isnan(value)}
     return found

@@ -25,9 +25,6 @@ __all__ = ["findings"]
 RARE = 0.2
 """What at most this share of the cases has is an exception and told case by case; what more have is a custom."""
 
-ROUNDED = "were rounded"
-"""What the reader says of a label map whose values it had to round."""
-
 FEWEST_OTHERS = 4
 """So many other cases make a custom."""
 
@@ -122,17 +119,11 @@ def _label_types(reports: Sequence[CaseReport]) -> Iterator[Finding]:
         yield Finding(
             "label_types",
             "note",
-            f"{len(floats)} of {len(reports)} label maps are stored as floating point numbers ({told} cases)"
-            + ("; some were rounded." if _were_rounded(reports, floats) else "; all their values are whole."),
+            f"{len(floats)} of {len(reports)} label maps are stored as floating point numbers ({told} cases); "
+            "their values are whole, to a thousandth.",
             "No harm to medseg. Tools that resample with interpolation would turn them into nonsense.",
             tuple(floats),
         )
-
-
-def _were_rounded(reports: Sequence[CaseReport], cases: Sequence[str]) -> bool:
-    """Whether reading some of these label maps rounded their values."""
-    own = (finding for report in reports if report.case in cases for finding in report.findings)
-    return any(ROUNDED in finding.text for finding in own)
 
 
 def _value_gaps(context: Context) -> Iterator[Finding]:

@@ -104,3 +104,11 @@ def test_a_case_that_one_reader_has_is_judged_by_that_one():
     assert [facts.outcome for facts in found.facts] == ["compared", "compared"]
     assert found.facts[1].agreement == {}
     assert found.headline == evaluate(both, both, EvaluateOptions(metrics=("dice",))).headline
+
+
+def test_what_one_of_two_readers_leaves_open_counts_for_neither():
+    a = np.random.default_rng(4).integers(0, 3, GRID.shape)
+    left_open = np.where(np.random.default_rng(5).random(GRID.shape) < 0.3, 9, a)
+    labels = Labels({"one": (1,), "two": (2,)}, ignore=9)
+    found = agreement(readers(a, left_open, a), labels)
+    assert found["reader 1", "reader 2"] == found["reader 2", "reader 3"] == {"one": 1, "two": 1}

@@ -127,12 +127,15 @@ def test_labels_that_were_interpolated_are_no_label_map(data):
     assert "nearest neighbour" in finding.text
 
 
-def test_labels_stored_as_floats_are_a_note(data):
+@pytest.mark.parametrize("one", [1.0, 0.9999])
+def test_labels_stored_as_floats_are_a_note_and_are_not_called_more_whole_than_they_are(data, one):
     path = data / "labelsTr" / f"{NAME}.nii.gz"
     image = nib.load(path)
-    nib.save(nib.Nifti1Image(np.asarray(image.dataobj).astype(np.float32), image.affine), path)
+    array = np.asarray(image.dataobj).astype(np.float32)
+    nib.save(nib.Nifti1Image(np.where(array == 1, np.float32(one), array), image.affine), path)
     finding = the(medseg.inspect(data), "label_types")
     assert (finding.severity, finding.cases) == ("note", (NAME,))
+    assert finding.text.endswith("their values are whole, to a thousandth.")
 
 
 def test_nan_and_another_type_are_told(data):
