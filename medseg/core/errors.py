@@ -5,6 +5,7 @@
     ├── InputError          exit 3  the data cannot be used as they are
     │   ├── AmbiguousError          data can be read in more than one way; it holds the table that settles it
     │   ├── OrphanError             a label whose images are not there
+    │   ├── MisfitError             structures of a label do not fit the images it is read on
     │   ├── ModelError              a model folder is damaged, too old, or does not fit the data
     │   └── PlanError               no plan can be made from these data under these wishes
     └── MachineError        exit 4  the machine cannot: memory, disk, device
@@ -23,6 +24,7 @@ __all__ = [
     "InputError",
     "MachineError",
     "MedsegError",
+    "MisfitError",
     "ModelError",
     "OrphanError",
     "PlanError",
@@ -67,6 +69,14 @@ class AmbiguousError(InputError):
 
 class OrphanError(InputError):
     """A label has no grid of its own, and the images that it was drawn on are not there."""
+
+
+class MisfitError(InputError):
+    """Structures of a label do not fit the images it is read on; `names` are theirs."""
+
+    def __init__(self, sentence: str, names: tuple[str, ...] = ()) -> None:
+        super().__init__(sentence)
+        self.names = names
 
 
 class ModelError(InputError):

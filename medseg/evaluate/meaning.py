@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from medseg import io
-from medseg.core.errors import InputError, MedsegError, OrphanError
+from medseg.core.errors import InputError, MedsegError, MisfitError, OrphanError
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded, translated, union
 from medseg.core.volume import LabelMap
 from medseg.data.cases import read_label_map
 from medseg.data.dataset import listed
 from medseg.evaluate.pairs import Source
+from medseg.io.chosen import without
 
 __all__ = ["Meant", "agreed", "read_prediction", "read_reference"]
 
@@ -49,16 +50,28 @@ class Meant:
 
 
 def read_reference(
-    source: Source, predicted: Source | None, options: io.ReadOptions, labels: Labels | None = None
+    source: Source, predicted: Source | None, options: io.ReadOptions, wanted: Collection[str] | None = None
 ) -> LabelMap:
     """The truth; one without a grid (an RTSTRUCT whose images are not there) on the grid of the prediction.
 
-    Of files that call structures by name, only what `labels` declares is read; None: all.
+    Of files that call structures by name, only what is wanted is read; None: all. Then one that does not fit is left
+    out, with a note, where the prediction has names and it is none of them.
 
     Raises:
         InputError: It cannot be read, or nothing says where it lies.
     """
-    wanted = None if labels is None else labels.names
+    try:
+        return _reference(source, predicted, options, wanted)
+    except MisfitError as error:
+        known = _names_in(predicted) if wanted is None else None
+        if known is None or known & {folded(name) for name in error.names}:
+            raise
+        return _reference(source, predicted, without(error.names, options), wanted)
+
+
+def _reference(
+    source: Source, predicted: Source | None, options: io.ReadOptions, wanted: Collection[str] | None
+) -> LabelMap:
     try:
         return _read(source, options, wanted)
     except OrphanError:
@@ -68,15 +81,23 @@ def read_reference(
         return io.read_labels(source, options, grid, wanted)
 
 
+def _names_in(predicted: Source | None) -> frozenset[str] | None:
+    """The structures that a prediction names (folded); None where it has none or does not name them."""
+    if isinstance(predicted, LabelMap):
+        return None if predicted.labels is None else _folded(predicted.labels)
+    if isinstance(predicted, Path) and io.kind_of(predicted) == "dicom":
+        return frozenset(folded(name) for each in io.catalogue(predicted).objects for name in each.names)
+    return None
+
+
 def read_prediction(
-    source: Source, reference: LabelMap, options: io.ReadOptions, labels: Labels | None = None
+    source: Source, reference: LabelMap, options: io.ReadOptions, wanted: Collection[str] | None = None
 ) -> LabelMap:
-    """What is judged; a DICOM SEG or RTSTRUCT on the grid of the truth. `labels` as for `read_reference`.
+    """What is judged; a DICOM SEG or RTSTRUCT on the grid of the truth. `wanted` as for `read_reference`.
 
     Raises:
         InputError: It cannot be read, or does not lie on that grid.
     """
-    wanted = None if labels is None else labels.names
     if isinstance(source, Path):
         return io.read_labels(source, options, reference.geometry, wanted)
     return _read(source, options, wanted)

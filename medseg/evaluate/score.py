@@ -33,6 +33,7 @@ from medseg.evaluate.meaning import Meant, agreed, read_prediction, read_referen
 from medseg.evaluate.options import EvaluateOptions
 from medseg.evaluate.pairs import Pair, Source, files_of
 from medseg.evaluate.readers import agreement, consensus, in_one_numbering
+from medseg.io.chosen import NOT_ASKED_FOR
 from medseg.metrics import Confusion, Overlap, confusion
 
 __all__ = [
@@ -180,7 +181,7 @@ def measure(pair: Pair, labels: Labels | None, options: EvaluateOptions) -> Fact
         return replace(facts, reference_counts=counts, agreement=_agreement(truth.readers, labels))
 
     def compare() -> Facts:
-        predicted = read_prediction(prediction, raw, options.read, labels)
+        predicted = read_prediction(prediction, raw, options.read, _wanted(labels, options))
         refuse_images(predicted, labels, "The prediction")
         agreed_on = _agreement({**truth.readers, "prediction": predicted} if truth.readers else {}, labels)
         return _compare(replace(facts, agreement=agreed_on), raw, predicted, labels, options)
@@ -205,7 +206,7 @@ def read_again(facts: Facts, labels: Labels, options: EvaluateOptions) -> Meant:
     # What files call by name is in their own numbering, unless labels were declared.
     declared = labels if facts.labels is None else None
     raw = _truth(pair.reference, pair, declared, options).map
-    predicted = read_prediction(pair.predicted, raw, options.read, declared)
+    predicted = read_prediction(pair.predicted, raw, options.read, _wanted(declared, options))
     return agreed(raw, predicted, (raw if pair.readers else pair.reference, pair.predicted), declared)
 
 
@@ -232,16 +233,23 @@ def _truth(source: Source, pair: Pair, labels: Labels | None, options: EvaluateO
     Raises:
         InputError: A map cannot be read, or the readers' do not belong together.
     """
-    found = read_reference(source, pair.predicted, options.read, labels)
+    wanted = _wanted(labels, options)
+    found = read_reference(source, pair.predicted, options.read, wanted)
+    aside = tuple(note for note in found.meta.warnings if note.startswith(NOT_ASKED_FOR) and wanted is None)
     refuse_images(found, labels, "It")
     if not pair.readers:
-        return _Truth(found, agreed(found, None, (pair.reference, None), labels), {})
-    others = {name: read_reference(each, pair.predicted, options.read, labels) for name, each in pair.readers.items()}
+        return _Truth(found, agreed(found, None, (pair.reference, None), labels), {}, aside)
+    others = {name: read_reference(each, pair.predicted, options.read, wanted) for name, each in pair.readers.items()}
     for name, other in others.items():
         refuse_images(other, labels, f"The map of the reader {name}")
     readers = in_one_numbering({"reference": found, **others})
     found, notes = consensus(readers, options.consensus)
-    return _Truth(found, agreed(found, None, (found, None), labels), readers, notes)
+    return _Truth(found, agreed(found, None, (found, None), labels), readers, aside + notes)
+
+
+def _wanted(labels: Labels | None, options: EvaluateOptions) -> tuple[str, ...] | None:
+    """The names that are asked for, where files call structures by name; None: all."""
+    return labels.names if labels is not None else options.labels or None
 
 
 def _agreement(maps: Mapping[str, LabelMap], labels: Labels | None) -> dict[tuple[str, str], dict[str, float]]:

@@ -6,14 +6,14 @@ refusal of what is asked for names the option that leaves it out. Names are comp
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.core.errors import InputError
 from medseg.core.labels import folded
 from medseg.io.options import ReadOptions
 
-__all__ = ["NOT_ASKED_FOR", "Chosen", "chosen", "leave_out"]
+__all__ = ["NOT_ASKED_FOR", "Chosen", "chosen", "leave_out", "without"]
 
 NOT_ASKED_FOR = "Structures that were not asked for are left out: "
 """How the note begins that names them."""
@@ -71,15 +71,23 @@ def chosen(names: Sequence[str], path: Path | str, options: ReadOptions, wanted:
     return Chosen(kept, notes)
 
 
-def leave_out(names: Iterable[str]) -> str:
-    """The option that leaves structures out, as it is typed: `--read "leave_out=Outer ring,Couch"`.
+def leave_out(names: Iterable[str], options: ReadOptions) -> str:
+    """The option that leaves structures out, beside those that are left out already, as it is typed.
 
-    >>> leave_out(["Couch"]), leave_out(["Ring 1", "Z [old], $new"])
-    ('--read leave_out=Couch', '--read "leave_out=Ring 1,Z ?old?? ?new"')
+    >>> leave_out(["Couch"], ReadOptions()), leave_out(["Ring 1", "Z [old], $new"], ReadOptions(leave_out="BODY"))
+    ('--read leave_out=Couch', '--read "leave_out=BODY,Ring 1,Z ?old?? ?new"')
     """
-    patterns = ",".join("".join(map(_literal, name.strip())) for name in _distinct(names))
+    patterns = without(names, options).leave_out or ""
     is_plain = all(c.isalnum() or c in "_-+.," for c in patterns)
     return f"--read leave_out={patterns}" if is_plain else f'--read "leave_out={patterns}"'
+
+
+def without(names: Iterable[str], options: ReadOptions) -> ReadOptions:
+    """Options that leave structures out, beside those that are left out already."""
+    before = [options.leave_out] if options.leave_out else []
+    return replace(
+        options, leave_out=",".join([*before, *("".join(map(_literal, name.strip())) for name in _distinct(names))])
+    )
 
 
 def _literal(character: str) -> str:

@@ -87,13 +87,14 @@ def test_twins_and_damage_matter_only_where_they_are_asked_for(tmp_path):
     rois = [*GOOD.items(), ("PTV", [square(12)]), ("Bad", [square(12)]), ("ptv", [square(14)])]
     path = write_rtstruct(tmp_path / "rt.dcm", series(tmp_path), rois, change=spoil)
     assert io.read_labels(path, wanted=["GTV"]).labels.names == ("GTV",)
-    with pytest.raises(InputError, match="points of three"):
+    with pytest.raises(InputError, match=r"points of three \(1 more cannot be read either\)") as refusal:
         io.read_labels(path)
+    (option,) = options_in(str(refusal.value))
+    assert io.read_labels(path, option).labels.names == ("GTV", "Liver")
     with pytest.raises(InputError, match="two structures called ptv") as refusal:
         io.read_labels(path, ReadOptions(leave_out="Bad"))
-    (option,) = options_in(str(refusal.value))
-    both = ReadOptions(leave_out=f"Bad,{option.leave_out}")
-    assert io.read_labels(path, both).labels.names == ("GTV", "Liver")
+    (option,) = options_in(str(refusal.value))  # it takes up what is left out already
+    assert io.read_labels(path, option).labels.names == ("GTV", "Liver")
 
 
 def test_of_one_structure_only_it_is_taken_whatever_it_is_called(tmp_path):
@@ -207,6 +208,22 @@ def test_declared_labels_spare_a_case_in_training_inspection_and_evaluation(tmp_
     assert facts.outcome == "compared", facts.reason
 
 
+def test_a_named_prediction_judges_what_it_names_where_the_rest_does_not_fit(tmp_path):
+    files = series(tmp_path)
+    truth = write_rtstruct(tmp_path / "rt.dcm", files, [*GOOD.items(), ("Couch", MISFITS["Couch"])])
+    (tmp_path / "out").mkdir()
+    predicted = write_rtstruct(tmp_path / "out" / "a.dcm", files, [("GTV", GOOD["GTV"])])
+    facts = measure(Pair("a", predicted, truth), None, EvaluateOptions())
+    assert facts.outcome == "compared", facts.reason
+    assert facts.labels.names == ("GTV", "Liver")
+    assert facts.notes[0] == "Structures that were not asked for are left out: Couch."
+    names = measure(Pair("a", predicted, truth), None, EvaluateOptions(labels=("GTV",)))
+    assert names.labels.names == ("GTV",)
+    asked = write_rtstruct(tmp_path / "out" / "b.dcm", files, [("GTV", GOOD["GTV"]), ("couch", [square(12)])])
+    facts = measure(Pair("a", asked, truth), None, EvaluateOptions())
+    assert (facts.outcome, "leave_out=Couch" in facts.reason) == ("no_reference", True)
+
+
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=12
 ).filter(lambda name: name.strip())
@@ -214,7 +231,7 @@ NAMES = st.text(
 
 @given(st.lists(NAMES, min_size=1, max_size=4))
 def test_the_option_that_is_offered_takes_just_the_names(names):
-    words = leave_out(names).split(" ", 1)[1].strip('"')
+    words = leave_out(names, ReadOptions()).split(" ", 1)[1].strip('"')
     key, _, value = words.partition("=")
     options = ReadOptions.parse({key: value})
     assert not any(options.takes(name) for name in names)

@@ -8,34 +8,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from medseg.core.errors import InputError
+from medseg.core.errors import MisfitError
 from medseg.io.chosen import leave_out
+from medseg.io.options import ReadOptions
 
-__all__ = ["MisfitError", "Misfits"]
+__all__ = ["Misfits", "UnfitError"]
+
+_OTHER_IMAGES = "it was drawn on other images. Give those, or leave the file out"
 
 
-class MisfitError(InputError):
-    """A structure does not fit; `option` is what would move it, if anything would."""
+class UnfitError(Exception):
+    """Why one structure cannot be read; it never leaves a reader.
 
-    def __init__(self, reason: str, option: str = "") -> None:
+    Attributes:
+        reason: A clause with the structure's name.
+        option: What would mend it without leaving it out: an option and what it does.
+        ending: What to do where no structure can be read.
+    """
+
+    def __init__(self, reason: str, option: str = "", ending: str = _OTHER_IMAGES) -> None:
         super().__init__(reason)
         self.reason = reason
         self.option = option
+        self.ending = ending
 
 
 @dataclass
 class Misfits:
-    """What was found so far: structure → why it does not fit, in the order of finding."""
+    """What was found so far.
 
-    found: dict[str, MisfitError] = field(default_factory=dict)
+    Attributes:
+        options: How the file is read: what is left out already stays out.
+        found: Structure → why it cannot be read, in the order of finding.
+    """
+
+    options: ReadOptions
+    found: dict[str, UnfitError] = field(default_factory=dict)
 
     @contextmanager
     def of(self, structure: str) -> Iterator[None]:
-        """Keep why a structure does not fit, and go on."""
+        """Keep why a structure cannot be read, and go on."""
         try:
             yield
-        except MisfitError as misfit:
-            self.found.setdefault(structure, misfit)
+        except UnfitError as unfit:
+            self.found.setdefault(structure, unfit)
 
     def refuse(self, n_structures: int) -> None:
         """Refuse where a structure does not fit.
@@ -45,17 +61,16 @@ class Misfits:
                 out.
 
         Raises:
-            InputError: One does not.
+            MisfitError: One does not.
         """
         if not self.found:
             return
-        stuck = [misfit for misfit in self.found.values() if not misfit.option]
+        stuck = [unfit for unfit in self.found.values() if not unfit.option]
         first = stuck[0] if stuck else next(iter(self.found.values()))
-        names = list(self.found)
-        others = f" ({len(names) - 1} more do not fit either)" if len(names) > 1 else ""
-        options = [] if stuck else [first.option]
+        names = tuple(self.found)
+        more = f" ({len(names) - 1} more cannot be read either)" if len(names) > 1 else ""
+        ways = [] if stuck else [first.option]
         if len(names) < n_structures:
-            options.append(f"{leave_out(names)} leaves {'it' if len(names) == 1 else 'them'} out")
-        if not options:
-            raise InputError(f"{first.reason}: it was drawn on other images. Give those, or leave the file out.")
-        raise InputError(f"{first.reason}{others}; {', or '.join(options)}.")
+            ways.append(f"{leave_out(names, self.options)} leaves {'it' if len(names) == 1 else 'them'} out")
+        what = f"{first.reason}{more}; {', or '.join(ways)}." if ways else f"{first.reason}: {first.ending}."
+        raise MisfitError(what, names)

@@ -18,9 +18,9 @@ from medseg.core.errors import InputError
 from medseg.core.labels import folded
 from medseg.core.structures import Structures
 from medseg.core.volume import LabelMap, Meta
-from medseg.io.chosen import chosen, leave_out
+from medseg.io.chosen import chosen
 from medseg.io.dicom.find import DAMAGE, Frame, quietly, text
-from medseg.io.dicom.misfits import MisfitError, Misfits
+from medseg.io.dicom.misfits import Misfits, UnfitError
 from medseg.io.dicom.objects import items
 from medseg.io.dicom.onto import Target
 from medseg.io.dicom.polygons import filled
@@ -114,17 +114,16 @@ def read_rtstruct(file: Frame, target: Target, options: ReadOptions, wanted: Col
     Raises:
         InputError: The file is damaged, two structures share a name, or a contour lies at no slice of the grid.
     """
-    noticed = _Noticed(Counter(), [], [])
+    noticed, misfits = _Noticed(Counter(), [], []), Misfits(options)
     try:
         with quietly():
             declared = _declared(file, target, noticed)
             names = chosen([structure.name for structure in declared], file.path, options, wanted)
-            structures = _structures(file, [each for each in declared if each.name in names], target, noticed)
+            structures = _structures(file, [each for each in declared if each.name in names], target, noticed, misfits)
     except DAMAGE as error:
         raise InputError(f"{file.path} is damaged: its contours cannot be read. Copy it again.") from error
     axis = _slice_axis(structures, target)
     map_ = Structures(target.grid.shape, (structure.name for structure in structures), options.overlaps)
-    misfits = Misfits()
     for structure in structures:
         with misfits.of(structure.name):
             planes = _by_plane(structure, target, axis, options, noticed)
@@ -132,7 +131,7 @@ def read_rtstruct(file: Frame, target: Target, options: ReadOptions, wanted: Col
             missing = (max(planes) - min(planes) + 1 - len(planes)) if planes else 0
             if missing:
                 noticed.gaps = {**(noticed.gaps or {}), structure.name: missing}
-    misfits.refuse(sum(bool(structure.contours) for structure in structures))
+    misfits.refuse(sum(bool(structure.contours) or structure.name in misfits.found for structure in structures))
     array, labels = map_.finish()
     meta = Meta("dicom", header={"modality": "RTSTRUCT"}, warnings=target.notes + names.notes + noticed.sentences())
     return LabelMap(array, target.grid, labels, meta)
@@ -158,34 +157,36 @@ def _declared(file: Frame, target: Target, noticed: _Noticed) -> list[_Declared]
     return declared
 
 
-def _structures(file: Frame, declared: Sequence[_Declared], target: Target, noticed: _Noticed) -> list[_Structure]:
-    """Structures with their contours, with names that differ."""
-    numbers = {structure.number for structure in declared}
+def _structures(
+    file: Frame, declared: Sequence[_Declared], target: Target, noticed: _Noticed, misfits: Misfits
+) -> list[_Structure]:
+    """Structures with their contours, with names that differ; those that cannot be read have none."""
+    name_of = {structure.number: structure.name for structure in declared}
     contours: dict[str, list[_Contour]] = defaultdict(list)
     for roi in items(file.header, "ROIContourSequence"):
         number = text(roi, "ReferencedROINumber")
-        if number in numbers:
-            contours[number] += _contours(roi, file, target, noticed)
+        if number in name_of:
+            with misfits.of(name_of[number]):
+                contours[number] += _contours(roi, file, target, noticed)
     structures = [_Structure(each.name, tuple(contours[each.number])) for each in declared]
-    return _with_names_that_differ(structures, file, noticed)
+    return _with_names_that_differ(structures, file, noticed, misfits)
 
 
-def _with_names_that_differ(declared: Iterable[_Structure], file: Frame, noticed: _Noticed) -> list[_Structure]:
-    """Of structures of one name the one that is not empty.
-
-    Raises:
-        InputError: Several are not empty.
-    """
+def _with_names_that_differ(
+    declared: Iterable[_Structure], file: Frame, noticed: _Noticed, misfits: Misfits
+) -> list[_Structure]:
+    """Of structures of one name the one that is not empty; where several are not, none can be read."""
     by_name: dict[str, _Structure] = {}
     for structure in declared:
         twin = by_name.setdefault(folded(structure.name), structure)
         if twin is structure:
             continue
         if twin.contours and structure.contours:
-            raise InputError(
-                f"{file.path} has two structures called {structure.name}; rename one of them where it was drawn, or "
-                f"leave both out with {leave_out([structure.name])}."
-            )
+            with misfits.of(twin.name):
+                raise UnfitError(
+                    f"{file.path} has two structures called {structure.name}",
+                    ending="rename one of them where it was drawn",
+                )
         noticed.twins.append(structure.name)
         if structure.contours:
             by_name[folded(structure.name)] = structure
@@ -219,8 +220,8 @@ def _points(item: Dataset, file: Frame) -> NDArray[np.float64]:
     else:
         points = np.array([] if value is None else [float(number) for number in value])
     if points.size % 3 or not np.isfinite(points).all():
-        raise InputError(
-            f"{file.path} has a contour of {points.size} numbers that are not points of three. Copy it again."
+        raise UnfitError(
+            f"{file.path} has a contour of {points.size} numbers that are not points of three", ending="copy it again"
         )
     return points.reshape(-1, 3)
 
@@ -243,7 +244,7 @@ def _by_plane(structure: _Structure, target: Target, axis: int, options: ReadOpt
     """The contours of a structure by the index of their slice.
 
     Raises:
-        MisfitError: A contour lies beyond the slices, between them, or across them.
+        UnfitError: A contour lies beyond the slices, between them, or across them.
     """
     step_mm = target.step_mm(axis)
     tolerance = max(_OFF_PLANE_SHARE, _OFF_PLANE_MM / step_mm) + target.rounding_mm / step_mm
@@ -254,18 +255,18 @@ def _by_plane(structure: _Structure, target: Target, axis: int, options: ReadOpt
         plane = round(middle)
         if not -tolerance <= middle <= target.grid.shape[axis] - 1 + tolerance:
             if not target.is_part:
-                raise MisfitError(_beyond(structure, contour, target, axis))
+                raise UnfitError(_beyond(structure, contour, target, axis))
             noticed.n_beyond += 1
             continue
         plane = min(max(plane, 0), target.grid.shape[axis] - 1)
         if np.ptp(along) > 1:
-            raise MisfitError(
+            raise UnfitError(
                 f"ROI {structure.name} has a contour that runs across {np.ptp(along) * step_mm:.3g} mm of slices of "
                 f"{target.name}"
             )
         off = float(np.abs(along - plane).max())
         if off > tolerance and options.contours != "project":
-            raise MisfitError(
+            raise UnfitError(
                 f"ROI {structure.name} has contours {off * step_mm:.2g} mm off the slices of {target.name} (which are "
                 f"{step_mm:.3g} mm apart)",
                 "--read contours=project moves them to the nearest",

@@ -18,7 +18,7 @@ from medseg.core.geometry import Geometry
 from medseg.core.structures import Structures
 from medseg.core.volume import LabelMap, Meta
 from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
-from medseg.io.dicom.misfits import MisfitError, Misfits
+from medseg.io.dicom.misfits import Misfits, UnfitError
 from medseg.io.dicom.objects import items
 from medseg.io.dicom.onto import Target
 from medseg.io.dicom.seg_names import Segment, segments_of
@@ -75,7 +75,8 @@ def read_seg(file: Frame, target: Target, options: ReadOptions, wanted: Collecti
 
 
 def _read(file: Frame, target: Target, options: ReadOptions, wanted: Collection[str] | None) -> LabelMap:
-    segments, notes = segments_of(file, options, wanted, is_map=_kind(file) == "LABELMAP")
+    misfits = Misfits(options)
+    segments, notes = segments_of(file, options, wanted, misfits, is_map=_kind(file) == "LABELMAP")
     places = _places(file, frozenset(number for number, segment in segments.items() if segment.name is None))
     kind = _kind(file)
     names = dict.fromkeys(segment.name for segment in segments.values() if segment.name is not None)
@@ -83,7 +84,7 @@ def _read(file: Frame, target: Target, options: ReadOptions, wanted: Collection[
     if kind == "FRACTIONAL":
         notes += (_about_fractions(file, options),)
     n_beyond = 0
-    drawn, misfits = set[str](), Misfits()
+    drawn = set(misfits.found)
     for place, pixels in zip(places, stored_frames(file, len(places)), strict=True):
         if place is None:
             continue
@@ -197,7 +198,7 @@ def _paint(
     """Put a mask (rows, columns) at its place; False where that is beyond the slices that were taken.
 
     Raises:
-        MisfitError: It lies off the grid.
+        UnfitError: It lies off the grid.
     """
     grid = target.grid
     steps = np.linalg.inv(grid.affine[:3, :3]) @ place.affine[:3, :2]
@@ -205,23 +206,21 @@ def _paint(
     whole, first = np.rint(steps), np.rint(start)
     axes = [int(np.abs(whole[:, n]).argmax()) for n in range(2)]
     if axes[0] == axes[1] or (np.abs(whole).sum(axis=0) != 1).any():
-        raise MisfitError(_other_grid(segment, file, place, target, "its pixels run in other directions"))
+        raise UnfitError(_other_grid(segment, file, place, target, "its pixels run in other directions"))
     (normal,) = {0, 1, 2} - {*axes}
     n_rows, n_columns = mask.shape
     corners = np.array([(c, r) for c in (0, n_columns - 1) for r in (0, n_rows - 1)])
     off_mm = np.abs((start - first)[:, None] + (steps - whole) @ corners.T).max(axis=1) * grid.spacing_mm
     allowed = np.maximum(_ON_GRID_MM, _ON_GRID_SHARE * np.array(grid.spacing_mm)) + target.rounding_mm
     if (off_mm > allowed)[axes].any():
-        raise MisfitError(
-            _other_grid(segment, file, place, target, f"it lies up to {off_mm[axes].max():.3g} mm beside")
-        )
+        raise UnfitError(_other_grid(segment, file, place, target, f"it lies up to {off_mm[axes].max():.3g} mm beside"))
     level = int(first[normal])
     is_beyond = not 0 <= level < grid.shape[normal]
     if is_beyond and target.is_part:
         return False
     if is_beyond or off_mm[normal] > allowed[normal]:
         at = target.position_mm(place.affine[:3, 2], normal)
-        raise MisfitError(
+        raise UnfitError(
             f"Segment {segment.number} ({segment.name}) of {file.path} has a frame at {at:.2f} mm where {target.name} "
             "has no slice"
         )
@@ -231,7 +230,7 @@ def _paint(
     )
     inside = mask[rows.taken, columns.taken]
     if np.count_nonzero(inside) != np.count_nonzero(mask):
-        raise MisfitError(
+        raise UnfitError(
             f"Segment {segment.number} ({segment.name}) of {file.path} reaches beyond the images of {target.name}"
         )
     box: list[slice | int] = [level, level, level]

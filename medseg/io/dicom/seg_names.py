@@ -14,9 +14,10 @@ from pydicom.sr._snomed_dict import mapping
 
 from medseg.core.errors import InputError
 from medseg.core.labels import folded
-from medseg.io.chosen import chosen, leave_out
+from medseg.io.chosen import chosen
 from medseg.io.codes import Code, Meaning
 from medseg.io.dicom.find import Frame, numbers, text
+from medseg.io.dicom.misfits import Misfits, UnfitError
 from medseg.io.dicom.objects import items
 from medseg.io.options import ReadOptions
 
@@ -39,12 +40,11 @@ class Segment:
 
 
 def segments_of(
-    file: Frame, options: ReadOptions, wanted: Collection[str] | None, *, is_map: bool
+    file: Frame, options: ReadOptions, wanted: Collection[str] | None, misfits: Misfits, *, is_map: bool
 ) -> tuple[dict[int, Segment], tuple[str, ...]]:
     """The segments by number, with names by which they can be told apart, and notes.
 
-    Raises:
-        InputError: Two segments that are read have one name and different meanings.
+    Two that are read and have one name and different meanings are misfits, and have none.
     """
     found = [_segment(item, n) for n, item in enumerate(items(file.header, "SegmentSequence"), start=1)]
     if not found:
@@ -59,9 +59,14 @@ def segments_of(
     names = [each.name or "" for name, twins in by_name.items() for each in apart[name] or twins]
     kept = chosen(names, file.path, options, wanted)
     for name, twins in by_name.items():
-        if apart[name] is None and (twins[0].name or "") in kept:
-            raise InputError(_one_name(twins, file))
-        mine = [each if (each.name or "") in kept else replace(each, name=None) for each in apart[name] or twins]
+        is_open = apart[name] is None
+        if is_open and (twins[0].name or "") in kept:
+            with misfits.of(twins[0].name or ""):
+                raise UnfitError(_one_name(twins, file), ending="rename one of them where it was drawn")
+        is_read = [not is_open and (each.name or "") in kept for each in apart[name] or twins]
+        mine = [
+            each if read else replace(each, name=None) for each, read in zip(apart[name] or twins, is_read, strict=True)
+        ]
         same = Counter(each.name for each in mine if each.name is not None)
         notes += [f"{n} segments called {called} are one structure." for called, n in same.items() if n > 1]
         named += mine
@@ -88,10 +93,7 @@ def _one_name(twins: Sequence[Segment], file: Frame) -> str:
     """Why segments of one label cannot be told apart: a sentence."""
     name = twins[0].name or ""
     listed = " and ".join(str(segment.number) for segment in twins[:2])
-    return (
-        f"{file.path} has two segments called {name} with different codes (numbers {listed}); rename one of "
-        f"them where it was drawn, or leave both out with {leave_out([name])}."
-    )
+    return f"{file.path} has two segments called {name} with different codes (numbers {listed})"
 
 
 def _key(meaning: Meaning) -> tuple[tuple[str, str], ...]:
