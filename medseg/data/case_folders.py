@@ -4,18 +4,20 @@ Who predicts wants the images; label maps, told by their names and those of thei
 A folder with a description of its own (a data set, a run, predictions) is none of these. Names are looked at.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg import io
+from medseg.data.channel_order import are_names
 from medseg.data.dataset import natural_key
 from medseg.data.layouts.declaration import DECLARATION
 from medseg.data.layouts.sources import is_mask
 from medseg.data.scans import Scans, is_label_folder, scans_in
 from medseg.io.listing import listing
 
-__all__ = ["ImageFolder", "image_folders"]
+__all__ = ["ImageFolder", "channels_of", "image_folders"]
 
 _DEEPEST = 6
 """So many folders below the one that is given are looked into."""
@@ -43,6 +45,28 @@ class ImageFolder:
 def image_folders(root: Path) -> Iterator[ImageFolder]:
     """The folders with scans in `root` and below, in natural order; not below one that holds images itself."""
     yield from _below(root, root, 0)
+
+
+def channels_of(tree: Sequence[ImageFolder], root: Path) -> tuple[str, ...]:
+    """What the files of each folder of a tree are called besides what they have in common, if that is the same in all.
+
+    Empty where folders hold one file each, or different ones, and for files of the root itself.
+    """
+    inner = [each for each in tree if each.folder != root and each.files.paths]
+    keys = {_ends(list(each.files.paths)) for each in inner}
+    (names,) = keys if len(keys) == 1 else ((),)
+    return names if len(inner) > 1 and len(names) > 1 and are_names(names) else ()
+
+
+def _ends(stems: Sequence[str]) -> tuple[str, ...]:
+    """The names without what they have in common up to a joint, in natural order.
+
+    >>> _ends(["p_1_t1", "p_1_t1ce", "p_1_t2"]), _ends(["t1", "t2"])
+    (('t1', 't1ce', 't2'), ('t1', 't2'))
+    """
+    pieces = [re.split(r"(?<=[-_. ])", stem) for stem in stems]
+    n_common = next((n for n, same in enumerate(zip(*pieces, strict=False)) if len(set(same)) > 1), 0)
+    return tuple(sorted(("".join(each[n_common:]) for each in pieces), key=natural_key))
 
 
 def _below(folder: Path, root: Path, depth: int) -> Iterator[ImageFolder]:

@@ -21,12 +21,14 @@ class Inputs:
         problems: What belongs to the inputs by name but cannot be used: it fails by name, and the others go on.
         notes: What was left out: a sentence each.
         remarks: What needs no action: a sentence each.
+        channels: What the channels of all cases are called, where no model says it and the files do.
     """
 
     cases: list[Case] = field(default_factory=list)
     problems: list[BadCase] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    channels: tuple[str, ...] = ()
     n_by_order: int = field(default=0)
     """How many cases have channels whose order counts, for want of names."""
     n_other_modality: Counter[str] = field(default_factory=Counter)

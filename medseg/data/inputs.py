@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.data.case_folders import ImageFolder, image_folders
+from medseg.data.case_folders import ImageFolder, channels_of, image_folders
 from medseg.data.case_ids import folder_ids, folder_name, member_name, says_little, without_number
 from medseg.data.channel_order import ModelChannels
 from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, refuse_twins, safe_id
@@ -155,6 +155,9 @@ def _add_folder(folder: Path, model: ModelChannels | None, options: io.ReadOptio
         return
     n_before, n_problems = len(found.cases), len(found.problems)
     tree = list(image_folders(folder))
+    if model is None and (names := channels_of(tree, folder)):
+        model = ModelChannels(names)
+        found.channels = names
     add_series(folder, [path for each in tree for path in each.series], model, options, found)
     for each in tree:
         _add_files(each, model, found, of_root=each.folder == folder or _holds_cases(each, folder, model))

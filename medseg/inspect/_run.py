@@ -119,7 +119,14 @@ def _scans(root: Path, found: Inputs) -> Dataset:
     note = f"No data set to train on: {n} scan{'s' if n != 1 else ''}, read as medseg predict does."
     notes = tuple(dict.fromkeys((note, *found.remarks, *found.notes)))
     return Dataset(
-        root, SCANS, (), None, (), unlabelled=tuple(found.cases), problems=tuple(found.problems), notes=notes
+        root,
+        SCANS,
+        (),
+        None,
+        found.channels,
+        unlabelled=tuple(found.cases),
+        problems=tuple(found.problems),
+        notes=notes,
     )
 
 

@@ -328,3 +328,12 @@ def test_a_folder_images_may_hold_the_images_of_a_case_or_many_cases(tmp_path):
     assert list(found(tmp_path / "p1", tmp_path / "p2")) == ["p1", "p2"]
     put_image(tmp_path / "many/images/a.nii.gz")
     assert list(found(tmp_path / "many")) == ["a"]
+
+
+def test_without_a_model_files_that_every_folder_has_are_channels(tmp_path):
+    brats(tmp_path, ("B_001", "B_002"))
+    inputs = find_inputs([tmp_path])
+    assert inputs.channels == ("flair", "t1", "t1ce", "t2")
+    assert [(case.id, len(case.images)) for case in inputs.cases] == [("B_001", 4), ("B_002", 4)]
+    put_image(tmp_path / "B_003/B_003_pd.nii.gz")
+    assert find_inputs([tmp_path]).channels == ()

@@ -249,6 +249,59 @@ def test_channels_of_other_names_fail_by_name_and_the_others_go_on(tmp_path):
     np.testing.assert_array_equal(io.read_labels(tmp_path / "out" / "knee.nii.gz").array, direct(image).labels.array)
 
 
+WAYS = ("numbers", "names", "folder", "nnunet", "imagesTr", "table", "msd", "listed")
+
+
+def given_in_another_order(root, way):
+    """One case of T2 (seed 0) and T1 (seed 1), laid out in a way in which T1 comes first, but for mere numbers."""
+    names = {"numbers": ("k_0000", "k_0001"), "folder": ("tree/k/t2", "tree/k/T1"), "names": ("k-t2", "k-T1")}
+    names |= dict.fromkeys(("nnunet", "imagesTr"), ("imagesTr/k_0001", "imagesTr/k_0000"))
+    first, second = names.get(way, ("imagesTr/k_t2", "imagesTr/k_t1"))
+    for seed, name in enumerate((first, second)):
+        write_scan(root / f"{name}.nii.gz", seed=seed)
+    declared = {"labels": {"background": 0, "first": 3}, "file_ending": ".nii.gz"}
+    if way in ("nnunet", "imagesTr"):
+        (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "t1", "1": "T2"}, **declared}))
+    if way == "table":
+        (root / "cases.csv").write_text("case,image_T1,image_T2\nk,imagesTr/k_t1.nii.gz,imagesTr/k_t2.nii.gz\n")
+    if way == "listed":
+        images = ["imagesTr/k_t1.nii.gz", "imagesTr/k_t2.nii.gz"]
+        msd = {"modality": {"0": "T1", "1": "T2"}, "labels": {"0": "background", "3": "first"}}
+        (root / "dataset.json").write_text(json.dumps({**msd, "training": [{"image": images, "label": "labelsTr/k"}]}))
+    if way == "msd":
+        volumes = [io.read(root / f"imagesTr/{name}.nii.gz") for name in ("k_t1", "k_t2")]
+        for name in ("k_t1", "k_t2"):
+            (root / f"imagesTr/{name}.nii.gz").unlink()
+        whole = np.concatenate([volume.array for volume in volumes])
+        io.write(replace(volumes[0], array=whole), root / "imagesTr/k.nii.gz")
+        msd = {"modality": {"0": "T1", "1": "T2"}, "labels": {"0": "background", "3": "first"}}
+        pair = {"image": "./imagesTr/k.nii.gz", "label": "./labelsTr/k.nii.gz"}
+        (root / "dataset.json").write_text(json.dumps({**msd, "training": [pair]}))
+    return root / "imagesTr" if way == "imagesTr" else root / "tree" if way == "folder" else root
+
+
+@pytest.fixture(scope="module")
+def two_channels(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("two") / "model", channels=("T2", "T1"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_mask_is_the_same_in_whatever_order_channels_with_names_come(tmp_path, two_channels, way):
+    direct = Predictor.load(two_channels, device="cpu", arithmetic="float32")
+    for seed in (0, 1):
+        write_scan(tmp_path / f"direct/{seed}.nii.gz", seed=seed)
+    channels = [io.read(tmp_path / f"direct/{seed}.nii.gz") for seed in (0, 1)]
+    right, wrong = (
+        direct(replace(channels[0], array=np.concatenate([channel.array for channel in order]))).labels.array
+        for order in (channels, channels[::-1])
+    )
+    assert not np.array_equal(right, wrong)
+    source = given_in_another_order(tmp_path / "data", way)
+    (event,) = by_case(predict_cases([source], two_channels, tmp_path / "out", CPU)).values()
+    assert event.case == "k"
+    np.testing.assert_array_equal(io.read_labels(tmp_path / "out" / "k.nii.gz").array, right)
+
+
 def test_label_maps_that_are_given_as_scans_are_warned_of(model, tmp_path):
     scan = write_scan(tmp_path / "scans" / "a.nii.gz")
     grid = io.read(scan).geometry
