@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.config.network import NetworkSpec
+from medseg.core.account import give_account_a_name
 from medseg.core.errors import UsageError
 from medseg.nn.unet import LEAKY_SLOPE, MOST_GROUPS, UNet, crop, pad_to_multiples
 
@@ -113,6 +114,7 @@ def _monai(network: str, /, **arguments: object) -> nn.Module:
     """A network of MONAI, made without the warnings that MONAI gives while it is imported and used."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        give_account_a_name()
         from monai.networks import nets
 
         if not hasattr(nets, network):

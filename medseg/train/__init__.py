@@ -1,12 +1,14 @@
 """The race: from a data set to a model. `medseg.train(...)` is the verb as a call; `run` the same as events.
 
 The module itself can be called, since the room has the name of its verb (decision 0007); what it needs is imported
-then.
+then. MONAI is among it, which is why the account has a name before.
 """
 
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from medseg.core.account import give_account_a_name
 
 if TYPE_CHECKING:
     from medseg.train.api import Run, train
@@ -29,4 +31,5 @@ class _Callable(ModuleType):
         return train(*arguments, **options)
 
 
+give_account_a_name()
 sys.modules[__name__].__class__ = _Callable
