@@ -38,11 +38,14 @@ _WORDS: Mapping[str, str] = {
 _WITH_TRANSPARENCY = frozenset({"LA", "PA", "RGBA"})
 
 
-def of_one_kind(dataset: Dataset) -> Dataset:
+def of_one_kind(dataset: Dataset, options: io.ReadOptions | None = None) -> Dataset:
     """The data set with one number of channels for all its pictures, and what there is to say about it.
 
-    Data sets without pictures, and those that declare channels which are no colours, stay as they are.
+    Data sets without pictures, those that declare channels which are no colours, and those whose pictures are read as
+    `options` say, stay as they are.
     """
+    if options is not None and options.colour != "auto":
+        return dataset
     everyone = (*dataset.cases, *dataset.unlabelled)
     pictures = [case for case in everyone if _is_picture(case)]
     modes = {case.id: mode_of(case.images[0]) for case in pictures}
@@ -62,11 +65,13 @@ def of_one_kind(dataset: Dataset) -> Dataset:
     )
 
 
-def as_a_model_sees(case: Case, channels: Sequence[str]) -> Case:
+def as_a_model_sees(case: Case, channels: Sequence[str], options: io.ReadOptions | None = None) -> Case:
     """A case to predict, its picture read with the channels of a model: grey pictures are three equal ones of colour.
 
-    A coloured picture for a model of one channel is refused when it is read.
+    A coloured picture for a model of one channel is refused when it is read. What `options` say of colours holds.
     """
+    if options is not None and options.colour != "auto":
+        return case
     if len(channels) == 1:
         return _read_as(case, "grey")
     return _read_as(case, "rgb") if is_rgb(channels) else case

@@ -104,7 +104,7 @@ def predict_cases(
     trained = load_model(model)
     read = trained.read.updated((options.read or io.ReadOptions()).to_pairs())
     found = find_inputs(paths, trained.plan.channels, read)
-    cases = tuple(as_a_model_sees(case, trained.plan.channels) for case in found.cases)
+    cases = tuple(as_a_model_sees(case, trained.plan.channels, read) for case in found.cases)
     work = _Work(trained, out, options, cases, tuple(paths))
     yield from (Noted(as_given(remark, paths)) for remark in found.remarks)
     yield from (Warned(as_given(note, paths)) for note in (*found.notes, *work.notes))

@@ -142,6 +142,16 @@ def test_a_coloured_picture_is_refused_by_a_model_of_grey_ones_with_the_reason(t
     assert read_image(grey, io.ReadOptions()).n_channels == 1
 
 
+@pytest.mark.parametrize(("colour", "channels"), [("rgb", RGB), ("grey", ("image",))])
+def test_what_a_user_says_of_colours_holds(tmp_path, colour, channels):
+    pictures(tmp_path, (".png", "L", False), (".png", "RGB", False))
+    dataset = open_dataset(tmp_path, DataConfig(read={"colour": colour}))
+    assert dataset.channels == channels
+    assert not any(case.read for case in dataset.cases)
+    options = io.ReadOptions(colour=colour)
+    assert as_a_model_sees(dataset.cases[0], ("US",), options) is dataset.cases[0]
+
+
 def test_what_is_no_picture_is_read_as_ever(tmp_path):
     case = Case("a", (tmp_path / "a.nii.gz",))
     assert as_a_model_sees(case, ("image",)) is case

@@ -54,7 +54,8 @@ def test_training_runs_straight_from_dicom_series_with_structure_sets(tmp_path):
         assert "Doe" not in file.read_text(), file
     said = shell("predict", tmp_path / "data", "-m", "run", "-o", "out", "--device", "cpu")
     assert "4 predicted" in said
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == [f"P{n}.nii.gz" for n in range(4)]
+    masks = sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz"))
+    assert [name[: len("P0_")] for name in masks] == [f"P{n}_" for n in range(4)]
 
 
 def test_training_runs_from_a_table_that_mixes_nifti_and_dicom(tmp_path):

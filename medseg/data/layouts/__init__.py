@@ -90,7 +90,7 @@ def open_dataset(path: Path, config: DataConfig) -> Dataset:
             f"{root} ({layout}: {reason}) holds {n_images} images without a label map and no pair of both. "
             + " ".join(("Put label maps of the same names beside them.", *dataset.notes, *left_aside(root)))
         )
-    dataset = of_one_kind(_declared(dataset, config))
+    dataset = of_one_kind(_declared(dataset, config), options)
     _refuse_long_names(dataset)
     cases, group_notes = _grouped(dataset.cases, config.group)
     splits_path = dataset.root / SPLITS_FINAL
