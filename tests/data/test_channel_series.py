@@ -58,7 +58,7 @@ def test_a_patients_series_are_the_channels_of_one_case_in_the_order_that_was_gi
     assert [plain_name(case.id) for case in dataset.cases] == ["A", "B"]
     assert [[path.name for path in case.images] for case in dataset.cases] == [["ct", "mr"]] * 2
     assert dataset.cases[0].label == tmp_path / "A/rt/1.dcm"
-    assert any("2 cases with the channels CT, MR are of 2 patients" in note for note in dataset.notes)
+    assert any("Cases with the channels CT, MR: 2, of 2 patients" in note for note in dataset.notes)
 
 
 def test_the_channels_lie_on_the_grid_of_the_first_and_so_do_the_structures(tmp_path):
@@ -118,10 +118,17 @@ def test_another_patients_series_is_never_taken_even_in_one_study(tmp_path):
     put_structures(tmp_path / "B/rt.dcm", ct, GTV=BOX)
     dataset = opened(tmp_path)
     assert [plain_name(case.id) for case in dataset.cases] == ["A"]
+    assert any(note.startswith("Cases with the channels CT, MR: 1, of 1 patient;") for note in dataset.notes)
     (problem,) = dataset.problems
     assert re.fullmatch(
         r"Case B_\w+ has a CT series and no MR series in its frame of reference or its study\.", problem.reason
     )
+
+
+def test_a_modality_that_nobody_has_is_refused_with_those_that_are_there(tmp_path):
+    with pytest.raises(InputError, match=r"no case with the channels CT, PT\. Case [AB]_\w+ has a CT") as no:
+        opened(archive(tmp_path), "CT+PT")
+    assert str(no.value).endswith("(1 more like it) Its series are of CT, MR.")
 
 
 def test_two_series_that_could_be_one_channel_are_refused_with_the_table_that_settles_it(tmp_path):

@@ -60,7 +60,7 @@ def test_ct_and_pet_of_patients_are_learnt_predicted_and_judged(medseg, sarcomas
         *("train", sarcomas, "-o", "run", "--epochs", 1, "--fold", "all", "--device", "cpu", *SMALL, *COARSE),
         *("--read", "modality=CT+PT"),
     )
-    assert "2 cases with the channels CT, PT are of 2 patients" in said
+    assert "Cases with the channels CT, PT: 2, of 2 patients" in said
     assert said.count("PT has a grid of its own in 2 of 2 cases") == 1
     plan = json.loads((tmp_path / "run/plan.json").read_text())
     assert plan["channels"] == ["CT", "PT"]

@@ -101,10 +101,18 @@ def _of_several_channels(
     labelled = [each for each in sets if paths[each.first.id]]
     if doubtful or any(len(paths[each.first.id]) > 1 or _is_open(each) for each in labelled):
         _refuse_channels(root, labelled, paths, modalities)
-    n_patients = len({each.first.group for each in labelled})
+    whole = [each for each in labelled if each.problem is None]
+    if not whole:
+        n_others = len(labelled) - 1
+        more = f" ({n_others} more like it)" if n_others else ""
+        raise InputError(
+            f"{root} holds no case with the channels {', '.join(modalities)}. {labelled[0].problem}{more} Its series "
+            f"are of {listed({entry.modality or 'no modality' for entry in found.series})}."
+        )
+    n_patients = len({each.first.group for each in whole})
     notes = [
-        f"{len(labelled)} cases with the channels {', '.join(modalities)} are of {n_patients} patients; those of one "
-        "patient stay in one fold."
+        f"Cases with the channels {', '.join(modalities)}: {len(whole)}, of {n_patients} "
+        f"patient{'' if n_patients == 1 else 's'}; those of one patient stay in one fold."
     ]
     used = {path for each in paths.values() for path in each}
     n_others = sum(label.path not in used for label in found.objects) - len(homeless)
@@ -115,7 +123,7 @@ def _of_several_channels(
         layout="dicom",
         cases=tuple(
             sorted(
-                (each.case(paths[each.first.id][0]) for each in labelled if each.problem is None),
+                (each.case(paths[each.first.id][0]) for each in whole),
                 key=lambda case: natural_key(case.id),
             )
         ),
