@@ -57,7 +57,11 @@ def make_splits(dataset: Dataset, folds: int, seed: int) -> Splits:
         InputError: There is no labelled case, or the file's folds cannot be used with these cases.
     """
     if not dataset.cases:
-        raise InputError(f"{dataset.root} has no case with an image and a label map; there is nothing to train on.")
+        bad = dataset.problems
+        reason = f" None of its {len(bad)} cases can be used; the first is {bad[0].id}: {bad[0].reason}" if bad else ""
+        raise InputError(
+            f"{dataset.root} has no case with an image and a label map; there is nothing to train on.{reason}"
+        )
     if dataset.splits_path is not None:
         return _from_nnunet(dataset.splits_path, dataset.cases)
     if any(case.fold is not None for case in dataset.cases):

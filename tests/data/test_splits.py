@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medseg.core.errors import InputError, UsageError
-from medseg.data.dataset import Case, Dataset
+from medseg.data.dataset import BadCase, Case, Dataset
 from medseg.data.splits import Fold, Splits, fold, load_splits, make_splits, save_splits, split_by_group
 
 
@@ -194,3 +194,10 @@ def test_folds_that_the_cases_carry_are_honoured():
 
 def test_splits_compare_by_their_folds_not_by_what_was_said():
     assert Splits((Fold(("a",), ()),), 0, "seeded", ("note",)) == Splits((Fold(("a",), ()),), 0, "seeded")
+
+
+def test_a_data_set_of_nothing_but_incomplete_cases_says_what_they_lack(tmp_path):
+    bad = (BadCase("a", "Case a lacks image_PET (line 2)."), BadCase("b", "Case b lacks image_PET (line 3)."))
+    empty = Dataset(tmp_path, "table", (), None, ("CT", "PET"), problems=bad)
+    with pytest.raises(InputError, match=r"None of its 2 cases can be used; the first is a: Case a lacks image_PET"):
+        make_splits(empty, 5, 0)
