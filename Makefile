@@ -1,9 +1,11 @@
 # make demo   installs medseg into .venv, trains three minutes on sample_data/, predicts two new scans, evaluates
 # make test   installs it with the developers' tools and runs every check that CI runs
+# make lowest runs the quick tests with the lowest version of each dependency that pyproject.toml allows
 #
 # Variables:  PYTHON    which interpreter makes the environment      make demo PYTHON=python3.12
 #             VENV      where the environment lies                   make test VENV=/tmp/medseg-env
 #             PIP_ARGS  passed on to pip install                     make demo PIP_ARGS="--extra-index-url ADDRESS" (say, of CPU-only wheels of torch)
+#             LOWEST_ARGS  more for make lowest                      make lowest LOWEST_ARGS="--torch 2.13.0 tests/io"
 #             BUDGET    how long the demo trains                     make demo BUDGET=10m
 # Works with GNU make 3.81 (macOS) and a POSIX shell.
 
@@ -19,7 +21,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 RECIPE := pyproject.toml constraints.txt
 
-.PHONY: help demo test python
+.PHONY: help demo test lowest python
 .DELETE_ON_ERROR:
 
 help:
@@ -43,6 +45,9 @@ test: $(VENV)/.medseg-installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+lowest: | python
+	$(PYTHON) benchmarks/lowest_versions.py $(VENV)-lowest --pip-args "$(PIP_ARGS)" $(LOWEST_ARGS)
 
 $(VENV)/.medseg-installed: $(RECIPE) | python
 	@echo "== Set-up, once: an environment in $(VENV), and into it medseg with its dependencies. =="
