@@ -1,5 +1,6 @@
 """Positions that are rounded in the header: even within their digits, and no further."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -178,9 +179,14 @@ def test_the_nearest_line_is_as_near_as_any(values, slope):
 
 
 def test_the_finest_number_tells_the_digits():
-    assert half_digit(frames([(0, 0, 0), (0, 0.5, 1)]), "ImagePositionPatient") == 0.05
-    assert half_digit(frames([(0, 0, 1), (10, 0.5, 0.125)], decimals=3), "ImagePositionPatient") == 0.0005
-    assert half_digit(frames([(0, 0, 1), (10, 5, 2)]), "ImagePositionPatient") == 0
+    assert half_digit([frame.header for frame in frames([(0, 0, 0), (0, 0.5, 1)])], "ImagePositionPatient") == 0.05
+    assert (
+        half_digit(
+            [frame.header for frame in frames([(0, 0, 1), (10, 0.5, 0.125)], decimals=3)], "ImagePositionPatient"
+        )
+        == 0.0005
+    )
+    assert half_digit([frame.header for frame in frames([(0, 0, 1), (10, 5, 2)])], "ImagePositionPatient") == 0
     assert [n_decimals(word) for word in ("1.50", "-3", "1e-3", "2.5e2", " 1.25 ", "", "abc")] == [2, 0, 3, 0, 2, 0, 0]
 
 
@@ -197,6 +203,15 @@ def test_labels_of_a_rounded_series_come_back_voxel_for_voxel(tmp_path, angle_de
     mask = np.random.default_rng(1).random(stored.shape) < 0.3
     theirs = io.read_labels(write_seg(tmp_path / "theirs.dcm", series, mask[..., None].astype(np.uint8)))
     np.testing.assert_array_equal(theirs.array > 0, mask.transpose(2, 1, 0))
+    for file in series:
+        file.rename(tmp_path / file.name)
+    orphan = tmp_path / "alone"
+    orphan.mkdir()
+    shutil.copy(tmp_path / "theirs.dcm", orphan)
+    alone = io.read_labels(orphan / "theirs.dcm", ReadOptions(orphan="own-grid"), None)
+    np.testing.assert_array_equal(alone.array, theirs.array)
+    for file in series:
+        (tmp_path / file.name).rename(file)
     image = io.read(tmp_path / "s")
     ours = LabelMap(theirs.array, image.geometry, Labels({"liver": (1,)}))
     for form in io.DICOM_FORMS:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
-from medseg.io.dicom.find import Frame, text
+from medseg.io.dicom.find import text
 
 __all__ = ["Line", "half_digit", "line_through", "n_decimals"]
 
@@ -27,12 +28,12 @@ class Line:
     off: float
 
 
-def half_digit(files: Iterable[Frame], keyword: str) -> float:
-    """Half of the last digit that the images write an attribute with; 0 where they write whole numbers.
+def half_digit(headers: Iterable[Dataset], keyword: str) -> float:
+    """Half of the last digit that the headers write an attribute with; 0 where they write whole numbers.
 
     An image that breaks the rule of its fellows (a digit was lost on the way) changes nothing: the finest counts.
     """
-    decimals = max((n_decimals(word) for file in files for word in text(file.header, keyword).split("\\")), default=0)
+    decimals = max((n_decimals(word) for each in headers for word in text(each, keyword).split("\\")), default=0)
     return 0.0 if decimals == _NO_DECIMALS else 0.5 * 10.0**-decimals
 
 

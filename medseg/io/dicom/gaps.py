@@ -17,7 +17,7 @@ from medseg.io.dicom.digits import line_through
 from medseg.io.dicom.words import counted
 from medseg.io.options import ReadOptions
 
-__all__ = ["ROUNDING", "SAME_PLACE_MM", "SAME_PLACE_SHARE", "Interpolation", "Laid", "lay"]
+__all__ = ["COARSEST_SHARE", "ROUNDING", "SAME_PLACE_MM", "SAME_PLACE_SHARE", "Interpolation", "Laid", "lay"]
 
 SAME_PLACE_MM = 0.01
 SAME_PLACE_SHARE = 0.01
@@ -29,7 +29,7 @@ _DRIFT_SHARE = 0.05
 ROUNDING = 1 + 1e-6
 """Rounded positions lie exactly half a digit off at worst, and arithmetic adds its own: so comparisons allow more."""
 
-_COARSEST_SHARE = 0.2
+COARSEST_SHARE = 0.2
 """Digits coarser than this share of a step excuse nothing: 0, 1, 3 lies within a quarter of a step of an even grid."""
 
 _MOST_STEPS = 4
@@ -112,7 +112,7 @@ def lay(along: NDArray[np.float64], series: str, options: ReadOptions, rounding_
     everyone = np.arange(len(along))
     if _is_even(along, everyone):
         return Laid(everyone, everyone.astype(float))
-    rounding_mm = rounding_mm if rounding_mm <= _COARSEST_SHARE * _step(along) else 0.0
+    rounding_mm = rounding_mm if rounding_mm <= COARSEST_SHARE * _step(along) else 0.0
     if _fits(along, everyone.astype(float), rounding_mm):
         return Laid(everyone, everyone.astype(float), is_rounded=True)
     gaps = np.diff(along)

@@ -114,7 +114,7 @@ def place(stack: Stack, options: ReadOptions) -> PlacedSeries:
     if len(files) == 1:
         step, further = _thickness(files[0], plane)
         return PlacedSeries(tuple(files), _grid(files[0], plane, points[0], step, 1), notes + further)
-    half = half_digit(files, "ImagePositionPatient")
+    half = half_digit((file.header for file in files), "ImagePositionPatient")
     laid = _laid(stack, points, plane, half, options)
     files, points = [files[n] for n in laid.kept], points[laid.kept]
     if len(files) == 1:
@@ -153,7 +153,7 @@ def _plane(file: Frame, options: ReadOptions) -> _Plane:
 
 def _rounding_of_cosines(file: Frame, cosines: NDArray[np.float64]) -> float:
     """How far rounding alone moves lengths from 1 and the dot product from 0, at worst."""
-    half = half_digit([file], "ImageOrientationPatient")
+    half = half_digit([file.header], "ImageOrientationPatient")
     if not 0 < half <= 0.5 * 10.0**-_FEWEST_DECIMALS_OF_COSINES:
         return 0.0
     return ROUNDING * half * float(np.abs(cosines).sum())

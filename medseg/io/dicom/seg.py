@@ -5,7 +5,7 @@ or turned against the image, and cut to a part of it; where they do not lie on t
 are called is settled by `seg_names`; their codes are kept beside the names.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ from medseg.core.errors import InputError
 from medseg.core.geometry import Geometry
 from medseg.core.structures import Structures
 from medseg.core.volume import LabelMap, Meta
+from medseg.io.dicom.digits import half_digit
 from medseg.io.dicom.find import DAMAGE, Frame, numbers, quietly, text
+from medseg.io.dicom.gaps import COARSEST_SHARE, ROUNDING
 from medseg.io.dicom.misfits import Misfits, UnfitError
 from medseg.io.dicom.objects import items
 from medseg.io.dicom.onto import Target
@@ -287,21 +289,35 @@ def own_grid(file: Frame) -> Target:
     along = positions @ normal
     along, first = np.unique(np.round(along, 4), return_index=True)
     tilted = any(np.abs(place.affine[:3, :2] - axes).max() > _ON_GRID_SHARE * min(place.spacing_mm) for place in places)
-    step, n_slices, notes = _levels(file, along, normal)
+    half = half_digit(_positions(file), "ImagePositionPatient")
+    step, n_slices, notes = _levels(file, along, normal, half * float(np.abs(normal).sum()))
+    rounding_mm = 2 * half * float(np.sqrt(3))  # of the frame, and of the ends that the grid is made of
     aside = positions[first] - positions[first[0]] - np.outer(along - along[0], step / (step @ normal))
-    if tilted or np.linalg.norm(aside, axis=1).max() > max(_ON_GRID_MM, _ON_GRID_SHARE * min(places[0].spacing_mm)):
+    allowed = max(_ON_GRID_MM, _ON_GRID_SHARE * min(places[0].spacing_mm)) + rounding_mm
+    if tilted or np.linalg.norm(aside, axis=1).max() > allowed:
         raise InputError(f"The frames of {file.path} are not slices of one volume, so it has no grid of its own.")
     affine = np.eye(4)
     affine[:3] = np.column_stack([axes, step, positions[first[0]]])
     n_rows, n_columns = (int((numbers(file.header, key) or (0.0,))[0]) for key in ("Rows", "Columns"))
     note = "The images of the segmentation are not there: it was read on the grid that its frames span."
-    return Target(Geometry((n_columns, n_rows, n_slices), affine), "its own grid", 2, notes=(note, *notes))
+    grid = Geometry((n_columns, n_rows, n_slices), affine)
+    return Target(grid, "its own grid", 2, notes=(note, *notes), rounding_mm=rounding_mm)
+
+
+def _positions(file: Frame) -> Iterator[Dataset]:
+    """What says the position of each frame."""
+    for frame in items(file.header, "PerFrameFunctionalGroupsSequence"):
+        yield from items(frame, "PlanePositionSequence")
 
 
 def _levels(
-    file: Frame, along: NDArray[np.float64], normal: NDArray[np.float64]
+    file: Frame, along: NDArray[np.float64], normal: NDArray[np.float64], rounding_mm: float
 ) -> tuple[NDArray[np.float64], int, tuple[str, ...]]:
-    """The vector from slice to slice, how many there are, and notes."""
+    """The vector from slice to slice, how many there are, and notes.
+
+    Frames may be few of many slices, so the smallest distance is the step; where positions are rounded, the mean of
+    those that are one step.
+    """
     shared = next(items(file.header, "SharedFunctionalGroupsSequence"), Dataset())
     measures = next(items(shared, "PixelMeasuresSequence"), Dataset())
     told = numbers(measures, "SpacingBetweenSlices") or numbers(measures, "SliceThickness")
@@ -309,8 +325,13 @@ def _levels(
         thickness = told[0] if told is not None and told[0] > 0 else 1.0
         return normal * thickness, 1, (f"A single slice; {thickness:g} mm were taken for its thickness.",)
     step = float(np.diff(along).min())
+    rounding_mm = rounding_mm if rounding_mm <= COARSEST_SHARE * step else 0.0
+    if rounding_mm:
+        step = float(np.diff(along)[np.diff(along) < 1.5 * step].mean())
     counts = np.rint((along - along[0]) / step)
     step = float((along[-1] - along[0]) / counts[-1])
-    if np.abs(along - along[0] - counts * step).max() > max(_ON_GRID_MM, _ON_GRID_SHARE * step):
+    if np.abs(along - along[0] - counts * step).max() > max(
+        _ON_GRID_MM, _ON_GRID_SHARE * step, 2 * ROUNDING * rounding_mm
+    ):
         raise InputError(f"The frames of {file.path} lie at uneven distances, so it has no grid of its own.")
     return normal * step, int(counts[-1]) + 1, ()
