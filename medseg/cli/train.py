@@ -127,8 +127,10 @@ def _train(data: Path, out: Path, options: "TrainOptions", shared: Shared) -> No
 
 
 def _closing(finished: Finished, out: Path, took: str) -> str:
+    from medseg.core.words import operations
+
     summary = finished.summary
-    lines = [f"Trained {summary['steps']} steps ({summary['pflop']:.3f} PFLOP, {summary['arithmetic']}) in {took}."]
+    lines = [f"Trained {summary['steps']} steps ({operations(summary['pflop'])}, {summary['arithmetic']}) in {took}."]
     headline = summary["validation"].get("headline", {})
     if headline.get("dice") is not None:
         figures = out / f"fold_{summary['fold']}" / "validation"

@@ -7,8 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from medseg.core.escapes import for_markdown
+from medseg.core.words import operations
 
-__all__ = ["model_card"]
+__all__ = ["is_poor", "model_card"]
+
+POOR_DICE = 0.3
+"""A model that agrees less than this with the masks of people misses most of what it should find.
+
+Published models of the hardest tasks (small lesions) reach 0.4 and more.
+"""
 
 _LIMITS = """\
 - It was trained on the data summed up above and knows nothing else: other scanners, protocols, ages, species or
@@ -19,17 +26,25 @@ _LIMITS = """\
 """
 
 
+def is_poor(dice: float | None) -> bool:
+    """Whether a model of this mean validation Dice is better not used."""
+    return dice is not None and dice < POOR_DICE
+
+
 def model_card(description: Mapping[str, Any]) -> str:
     """The card of the model that `description` (the content of `model.json`) tells of."""
     plan = description["plan"]
     sections = {
         "What it does": _task(plan),
         "Labels": _table(("label", "value"), ((name, _listed(value)) for name, value in plan["labels"].items())),
-        "Training": _folds(description["training"], "Nothing was recorded."),
+        "Training": _folds(
+            {fold: _training(facts) for fold, facts in description["training"].items()}, "Nothing was recorded."
+        ),
         "Validation": _folds(
             {fold: _headline(metrics) for fold, metrics in description["metrics"].items()},
             "It was not validated: nothing is known about its accuracy.",
-        ),
+        )
+        + _judgement(description),
         "Limits": _LIMITS,
         "How to use it": _use(plan),
     }
@@ -44,17 +59,54 @@ def _task(plan: Mapping[str, Any]) -> str:
     channels = [for_markdown(name) for name in plan["channels"]]
     network = plan["network"]
     kind = "slices along one axis" if plan["dimensions"] == 2 else "volumes"
-    normalised = [how["scheme"] for how in plan["preprocessing"]["normalisation"]]
+    normalised = [_intensities(how) for how in plan["preprocessing"]["normalisation"]]
     return (
         f"It labels each voxel of an image of {len(channels)} channel{'s' if len(channels) > 1 else ''} "
         f"({', '.join(channels)}), by {kind}.\n\n"
         f"- Grid it works on: {_spacing(plan['preprocessing']['spacing_mm'])}; "
         "results come back on the image's own grid.\n"
         f"{_own_grids(plan)}"
-        f"- Intensities: {', '.join(f'{c} {scheme}' for c, scheme in zip(channels, normalised, strict=True))}.\n"
+        f"- Intensities: {'; '.join(f'{c}: {words}' for c, words in zip(channels, normalised, strict=True))}.\n"
         f"- Network: {network['name']}, {network['dimensions']}-D, features {_listed(network['features'])}, "
         f"windows of {' × '.join(map(str, plan['patch']))} voxels.\n"
     )
+
+
+def _intensities(how: Mapping[str, Any]) -> str:
+    """What is done to the numbers of a channel, in words."""
+    seen = ", zeros left out" if how.get("nonzero") else ""
+    low, high = how.get("low"), how.get("high")
+    between = "" if low is None or high is None else f"to {low:.4g} … {high:.4g}"
+    words = {
+        "zscore": f"mean 0 and standard deviation 1 in each image{seen}",
+        "ct": f"as stored (Hounsfield units), cut off {between}, then scaled",
+        "percentile": f"from the 0.5th to the 99.5th percentile of each image{seen}",
+        "rescale": f"as stored, scaled {between}",
+        "none": "as stored",
+    }
+    return words[how["scheme"]]
+
+
+def _training(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The facts of a training for people: work in a unit that fits."""
+    pflop = facts.get("pflop")
+    if not isinstance(pflop, int | float):
+        return facts
+    return {name: value for name, value in facts.items() if name != "pflop"} | {"computation": operations(pflop)}
+
+
+def _judgement(description: Mapping[str, Any]) -> str:
+    """A word about folds that find little; figures alone are read as if every model were one to use."""
+    poor = [fold for fold, metrics in description["metrics"].items() if is_poor(_dice_of(metrics))]
+    if not poor:
+        return ""
+    folds = ", ".join(fold.replace("_", " ") for fold in poor)
+    return f"\n\nWith a Dice below {POOR_DICE:g} in {folds} this model is not one to use as it is."
+
+
+def _dice_of(metrics: Mapping[str, Any]) -> float | None:
+    dice = metrics.get("headline", metrics).get("dice")
+    return dice if isinstance(dice, int | float) else None
 
 
 def _own_grids(plan: Mapping[str, Any]) -> str:

@@ -48,7 +48,9 @@ def draw_curves(path: Path, epochs: Sequence[EpochEnded]) -> None:
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     steps = [epoch.step for epoch in epochs]
-    upper.plot(steps, [epoch.loss for epoch in epochs], color="#1f5fa8", label="training loss")
+    marker = "o" if len(epochs) == 1 else ""  # a line of one point cannot be seen
+    upper.plot(steps, [epoch.loss for epoch in epochs], marker=marker, color="#1f5fa8", label="training loss")
+    upper.set_xlim(0, 1.05 * steps[-1])
     upper.set_ylabel("loss")
     upper.grid(alpha=0.3)
     validated = [(epoch.step, epoch.validation_dice) for epoch in epochs if epoch.validation_dice is not None]
@@ -60,7 +62,7 @@ def draw_curves(path: Path, epochs: Sequence[EpochEnded]) -> None:
             f"{validated[-1][1]:.3f}", validated[-1], xytext=(-4, -12), textcoords="offset points", ha="right"
         )
     figure.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.0), frameon=False)
-    lower.plot(steps, [epoch.learning_rate for epoch in epochs], color="#555555")
+    lower.plot(steps, [epoch.learning_rate for epoch in epochs], marker=marker, color="#555555")
     lower.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
     lower.grid(alpha=0.3)
     with replacing(path) as temporary:

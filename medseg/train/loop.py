@@ -246,9 +246,10 @@ def _correct(race: Race, seconds_per_step: float, elapsed_s: float, end_s: float
     steps = corrected_steps(race.step, race.steps, elapsed_s, seconds_per_step, end_s, tolerance)
     if steps is None:
         return
+    when = "last counted" if race.corrections else "counted"
     planned, race.corrections = race.steps, (*race.corrections, Correction(at=race.step, steps=steps))
     yield Warned(
-        f"This machine is {'slower' if steps < planned else 'faster'} than it was when the steps were counted "
+        f"This machine is {'slower' if steps < planned else 'faster'} than it was when the steps were {when} "
         f"({seconds_per_step:.2f} s a step): {steps} steps instead of {planned}, so that training ends with its budget."
     )
 

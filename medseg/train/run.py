@@ -22,8 +22,10 @@ from medseg.core.errors import DiskFullError, InputError, MachineError, MedsegEr
 from medseg.core.events import EpochEnded, Event, Finished, Noted, Planned, StepEnded, Validated, Warned, record
 from medseg.core.given import as_kept
 from medseg.core.memory import in_words
+from medseg.core.words import counted
 from medseg.io.files import read_json, write_json
 from medseg.model import NAMELESS, ModelInfo, load_model, save_model
+from medseg.model.card import is_poor
 from medseg.plan.cost import step_gflop
 from medseg.plan.plan import Correction, Plan, Schedule
 from medseg.predict.arithmetic import Arithmetic, candidates
@@ -481,6 +483,12 @@ def _end(run: _Run) -> Generator[Event, None, None]:
             figures = {"dice": validation.dice, "dice_by_label": dict(validation.dice_by_label)}
             _keep_model(run, {**figures, "n_cases": validation.n_cases})
             yield Validated(run.race.step, validation.n_cases, validation.dice, validation.dice_by_label, final=True)
+    if is_poor(validation.dice):
+        yield Warned(
+            f"A model of a mean Dice of {validation.dice:.3f} on held-out cases is not one to use. It has learnt for "
+            f"{counted(run.race.step, 'step')}: give more time (--budget, --epochs), and look at the data with medseg "
+            "inspect."
+        )
     run.draw()
     yield from run.told_troubles()
     facts = {**_facts(run), "fold": run.folder.fold, "validation": validation.summary, "failed": validation.n_failed}

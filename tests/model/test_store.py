@@ -11,6 +11,7 @@ from medseg.core.errors import InputError, MachineError, ModelError, UsageError
 from medseg.io import ReadOptions
 from medseg.model import ModelInfo, load_model, save_model
 from medseg.nn.networks import build
+from medseg.transforms.preprocessing import ChannelNormalisation
 from tests.predict.plans import small_plan
 
 PLAN = small_plan(labels={"liver": 1, "whole | tumour": [2, 3]}, spacing_mm=(0.8, 0.8, None))
@@ -328,3 +329,32 @@ def test_a_fold_cannot_name_the_file_of_another(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ModelError, match="fold_0 are not in a file of that name"):
         load_model(model.folder)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"scheme": "ct", "low": -160.0, "high": 240.0, "mean": 1.0, "sd": 2.0}, "cut off to -160 … 240, then scaled"),
+        ({"scheme": "rescale", "low": 0.0, "high": 255.0}, "as stored, scaled to 0 … 255"),
+        ({"scheme": "zscore", "nonzero": True}, "standard deviation 1 in each image, zeros left out"),
+        ({"scheme": "percentile"}, "from the 0.5th to the 99.5th percentile of each image"),
+        ({"scheme": "none"}, "as stored"),
+    ],
+)
+def test_the_card_says_what_is_done_to_intensities_and_work_in_units_that_fit(tmp_path, how, words):
+    preprocessing = PLAN.preprocessing.model_copy(update={"normalisation": (ChannelNormalisation(**how),)})
+    plan = PLAN.model_copy(update={"preprocessing": preprocessing})
+    save_model(tmp_path, ModelInfo(plan, training={"steps": 4, "pflop": 3e-05}), {0: weights_of(0)})
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    (line,) = [line for line in card.splitlines() if line.startswith(f"- Intensities: {PLAN.channels[0]}: ")]
+    assert line.endswith(f"{words}.")
+    assert "| computation | 30 GFLOP |" in card
+
+
+@pytest.mark.parametrize(
+    ("metrics", "is_told"),
+    [({"dice": 0.1}, True), ({"headline": {"dice": 0.29}}, True), ({"dice": 0.31}, False), ({}, False)],
+)
+def test_the_card_of_a_poor_model_says_so(tmp_path, metrics, is_told):
+    save_model(tmp_path, ModelInfo(PLAN, metrics=metrics), {0: weights_of(0)})
+    assert ("not one to use as it is" in (tmp_path / "README.md").read_text(encoding="utf-8")) == is_told

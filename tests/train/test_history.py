@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -36,6 +37,12 @@ def test_curves_are_a_picture_with_something_on_it(tmp_path):
     assert (
         len(set(picture.getdata() if not hasattr(picture, "get_flattened_data") else picture.get_flattened_data())) > 50
     )
+
+
+def test_a_single_epoch_is_a_point_that_can_be_seen(tmp_path):
+    draw_curves(tmp_path / "one.png", epochs(1))
+    picture = np.asarray(Image.open(tmp_path / "one.png").convert("RGB")).astype(int)
+    assert (np.abs(picture - (0x1F, 0x5F, 0xA8)).sum(axis=2) < 40).sum() > 30
 
 
 def test_no_epochs_draw_nothing(tmp_path):

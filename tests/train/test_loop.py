@@ -159,3 +159,18 @@ def test_training_that_diverges_stops_with_the_learning_rate(plan):
     with pytest.raises(InputError, match=r"diverged: .* Lower training.learning_rate \(now"):
         list(fit(learner(plan), broken, Race(100, 10), Clock()))
     assert GIVE_UP_AFTER < 100
+
+
+def test_a_second_correction_compares_itself_with_the_first(plan):
+    """Two seconds a step, then none at all: slower than counted, faster than counted last."""
+    race, clock = Race(planned_steps=40, steps_an_epoch=100), Clock()
+
+    def batches():
+        for number in range(400):
+            clock.now += 2.0 if number < 5 else 0.1
+            yield batch(plan)
+
+    events = list(fit(learner(plan), batches(), race, clock, end_s=lambda _: 40.0))
+    texts = [e.text for e in events if isinstance(e, Warned)]
+    assert "slower than it was when the steps were counted" in texts[0]
+    assert "faster than it was when the steps were last counted" in texts[1]
