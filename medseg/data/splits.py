@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medseg.core.errors import InputError, UsageError
 from medseg.core.words import counted
-from medseg.data.dataset import Case, Dataset, listed, natural_key, safe_id, whole_number
+from medseg.data.dataset import Case, Dataset, listed, natural_key, safe_id, shortened, whole_number
 from medseg.io import files
 
 __all__ = ["SPLITS_SCHEMA", "Fold", "Splits", "fold", "load_splits", "make_splits", "save_splits", "split_by_group"]
@@ -58,7 +58,8 @@ def make_splits(dataset: Dataset, folds: int, seed: int) -> Splits:
     """
     if not dataset.cases:
         bad = dataset.problems
-        reason = f" None of its {len(bad)} cases can be used; the first is {bad[0].id}: {bad[0].reason}" if bad else ""
+        first = f"the first is {shortened(bad[0].id)}: {bad[0].reason}" if bad else ""
+        reason = f" None of its {len(bad)} cases can be used; {first}" if bad else ""
         raise InputError(
             f"{dataset.root} has no case with an image and a label map; there is nothing to train on.{reason}"
         )

@@ -6,7 +6,6 @@ The module looks at names and at tables; it reads no image.
 """
 
 import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +14,13 @@ from medseg.core.errors import InputError, MedsegError, UsageError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap
 from medseg.data.case_ids import has_digest, plain_name
-from medseg.data.dataset import Case, LabelSource, listed, natural_key, safe_id
+from medseg.data.dataset import Case, LabelSource, listed, natural_key, safe_id, shortened
 from medseg.data.groups import grouped
 from medseg.data.layouts.declaration import labels as declared_labels
 from medseg.data.layouts.declaration import read_declaration
 from medseg.io import ReadOptions, catalogue, kind_of, stem
-from medseg.io.listing import listing
+from medseg.io.files import read_json
+from medseg.io.listing import is_regular, listing
 
 __all__ = [
     "PROBABILITIES",
@@ -188,13 +188,13 @@ def _holds_labels(file: Path) -> bool:
 def _recorded(folder: Path) -> dict[str, str | None]:
     """Name of a file that `medseg predict` wrote → its case; None for what says the same as another of its files."""
     try:
-        cases = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))["cases"]
+        cases = read_json(folder / "predictions.json", "the record of predictions")["cases"]
         outputs = {str(facts["case"]): [str(name) for name in facts["outputs"]] for facts in cases}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):
         return {}  # no record, or somebody else's: names say what they say everywhere
     found: dict[str, str | None] = {}
     for case, names in outputs.items():
-        there = [name for name in names if (folder / name).is_file() and kind_of(folder / name) in _LABEL_MAP_KINDS]
+        there = [name for name in names if is_regular(folder / name) and kind_of(folder / name) in _LABEL_MAP_KINDS]
         masks = [name for name in there if not any(name.startswith(f"{case}{ending}") for ending in _BESIDE)]
         found.update(dict.fromkeys(masks[1:]))
         found.update(dict.fromkeys(masks[:1], case))
@@ -204,9 +204,9 @@ def _recorded(folder: Path) -> dict[str, str | None]:
 def modality_predicted(folder: Path) -> str | None:
     """The modality of the images that all predictions in a folder were made from, as `--read modality` said it."""
     try:
-        cases = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))["cases"]
+        cases = read_json(folder / "predictions.json", "the record of predictions")["cases"]
         said = {str(facts["options"]["read"].get("modality", "")) for facts in cases}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return None
     return next(iter(said)) or None if len(said) == 1 else None
 
@@ -336,9 +336,13 @@ def read_table(path: Path, group: str = "group") -> tuple[Pair, ...]:
         raise UsageError(f"{path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a table: {error}.") from error
-    rows = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
+    reader = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
+    try:
+        fields, rows = reader.fieldnames or (), list(reader)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num + 1}: {error}.") from error
     wanted = {"case", "predicted", "reference"} | ({group} if group != "group" else set())
-    missing = wanted - set(rows.fieldnames or ())
+    missing = wanted - set(fields)
     if missing:
         raise InputError(
             f"{path} has no column {' and no column '.join(sorted(missing))}. Its first line should be "
@@ -351,7 +355,8 @@ def read_table(path: Path, group: str = "group") -> tuple[Pair, ...]:
         if not pair.case or (pair.predicted is None and pair.reference is None):
             raise InputError(f"{path}, line {number}: a row needs a case and at least one of predicted and reference.")
         if pair.case in pairs:
-            raise InputError(f"{path}, line {number}: the case '{pair.case}' stands there for the second time.")
+            case = shortened(pair.case)
+            raise InputError(f"{path}, line {number}: the case '{case}' stands there for the second time.")
         pairs[pair.case] = pair
     if not pairs:
         raise InputError(f"{path} lists no case.")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.core.errors import UsageError
+from medseg.io.listing import is_regular
 from medseg.io.names import file_key
 
 __all__ = ["is_our_page", "namesakes", "refuse_folder", "schema_of"]
@@ -16,6 +17,8 @@ _HEAD_BYTES = 4096
 
 def schema_of(path: Path) -> str:
     """The schema that a JSON file names; "" if it names none, or is no JSON file."""
+    if not is_regular(path):
+        return ""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
@@ -26,6 +29,8 @@ def schema_of(path: Path) -> str:
 
 def is_our_page(path: Path) -> bool:
     """Whether medseg made a page."""
+    if not is_regular(path):
+        return False
     try:
         with path.open("rb") as file:
             return b'<meta name="generator" content="medseg ' in file.read(_HEAD_BYTES)

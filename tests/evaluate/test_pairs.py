@@ -1,6 +1,8 @@
 """Which prediction belongs to which reference; nobody is left out."""
 
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from medseg.evaluate.pairs import (
     read_table,
     references,
 )
+from medseg.io.origin import is_our_page, schema_of
 from tests.data.dicom_trees import put_structures
 from tests.data.test_channel_series import examination
 
@@ -227,3 +230,37 @@ def test_of_references_on_several_modalities_those_of_the_predictions_count(tmp_
     for modality in ("CT", "CT+MR"):
         records(out, modality)
         assert evaluate(out, patients, labels=Labels({"GTV": (1,)})).headline["dice"] == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        f'{{"cases": [{"9" * 5000}]}}',
+        json.dumps({"cases": [{"case": 1, "outputs": ["x" * 999, "a\0"]}]}),
+        "\0",
+    ],
+)
+def test_an_odd_record_beside_masks_is_none_of_ours(tmp_path, content):
+    touch(tmp_path, "a.nii.gz", "b.nii.gz")
+    (tmp_path / "predictions.json").write_text(content)
+    assert list(find_label_maps(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes among files")
+def test_pipes_among_masks_are_not_opened(tmp_path):
+    touch(tmp_path, "a.nii.gz")
+    for name in ("predictions.json", "b.nii.gz", "c"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "d.nii.gz").symlink_to("/dev/zero")
+    assert list(find_label_maps(tmp_path)) == ["a"]
+    assert schema_of(tmp_path / "predictions.json") == ""
+    assert not is_our_page(tmp_path / "c")
+
+
+@pytest.mark.parametrize("row", ["x" * 200_000 + ",a.nii.gz,b.nii.gz", "9" * 5000 + ",,"])
+def test_an_odd_table_of_pairs_is_refused_with_a_sentence(tmp_path, row):
+    (tmp_path / "pairs.csv").write_text(f"case,predicted,reference\n{row}\n")
+    with pytest.raises(InputError, match="line 2") as refused:
+        read_table(tmp_path / "pairs.csv")
+    assert len(str(refused.value)) < 500
