@@ -339,7 +339,9 @@ def _promised(claim: Path) -> tuple[str, ...]:
 def _append(path: Path, line: str) -> None:
     try:
         # Not to be made anew where the folder was removed: an open file that takes all of the line or says why not.
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0) as file:
+        with os.fdopen(
+            os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)), "ab", buffering=0
+        ) as file:
             rest = line.encode("utf-8")
             while rest:
                 rest = rest[file.write(rest) or 0 :]
