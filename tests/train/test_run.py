@@ -50,6 +50,14 @@ def trained(balls, tmp_path_factory):
     return folder, list(run(balls, folder, OPTIONS))
 
 
+def test_a_model_that_nobody_named_is_not_called_after_the_folder_of_its_data(trained, balls):
+    folder, _ = trained
+    text = (folder / "model" / "model.json").read_text()
+    assert json.loads(text)["name"] == "medseg model"
+    assert balls.name not in text
+    assert load_model(folder).title.startswith("model ")
+
+
 def test_a_run_leaves_the_files_of_the_contract(trained):
     folder, _ = trained
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
