@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -231,7 +233,8 @@ def _print(evaluation: "Evaluation", form: "Form | None", written: tuple[Path, .
     if shared.json:
         print(json.dumps({"event": "evaluated", **evaluation.to_json()}))
     else:
-        print(for_terminal(render(tables(evaluation), form or "text")), end="")
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print(for_terminal(render(tables(evaluation), form or "text", width)), end="")
     if written and not shared.quiet:
         names = ", ".join(path.name for path in written)
         screen.print(f"Written to {written[0].parent}: {names}", markup=False)

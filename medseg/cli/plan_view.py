@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from medseg.cli.screen import duration
+from medseg.core.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ def _data(found: "DryRun", out: "Console") -> None:
     unit = "mm" if fingerprint["placed"] else "pixels"
     out.print("\nData", style="bold")
     out.print(
-        f"  {len(fingerprint['cases'])} cases; median {_by(shape)} voxels of {_by(spacing)} {unit} "
+        f"  {counted(len(fingerprint['cases']), 'case')}; median {_by(shape)} voxels of {_by(spacing)} {unit} "
         f"(left-right, back-front, feet-head)"
     )
     for channel in fingerprint["channels"]:
@@ -39,7 +40,7 @@ def _data(found: "DryRun", out: "Console") -> None:
         )
     for label in fingerprint["labels"]:
         out.print(
-            f"  label {label['name']}: in {label['n_cases']} cases, median {label['median_ml']:.3g} ml, "
+            f"  label {label['name']}: in {counted(label['n_cases'], 'case')}, median {label['median_ml']:.3g} ml, "
             f"{label['frequency']:.2%} of all voxels",
             markup=False,
         )
@@ -83,8 +84,10 @@ def _cost(found: "DryRun", out: "Console") -> None:
     for name, seconds in sorted(found.tried.items(), key=lambda item: item[1]):
         out.print(f"  {name}: {seconds:.2f} s a step", markup=False)
     if found.memory_gib is not None:
-        out.print(f"  {found.memory_gib:.1f} GiB of memory at most, so far")
-    out.print(f"  {found.steps} steps; the expected end is in {duration(found.expected_s)}. Nothing was written.")
+        out.print(f"  {found.memory_gib:.2g} GiB of memory at most, so far")
+    out.print(
+        f"  {counted(found.steps, 'step')}; the expected end is in {duration(found.expected_s)}. Nothing was written."
+    )
 
 
 def _by(numbers: "Sequence[float | str] | None") -> str:

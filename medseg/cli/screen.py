@@ -265,7 +265,7 @@ def _line(event: Event) -> str | None:
         case CasePredicted(case=case, status="predicted", warnings=warnings) if warnings:
             return "\n".join(f"Warning: {case}: {text}" for text in warnings)
         case Planned(steps=steps, seconds_per_step=per_step, expected_s=expected):
-            return f"{steps} steps of {per_step:.2f} s; the expected end is in {duration(expected)}."
+            return f"{counted(steps, 'step')} of {per_step:.2f} s; the expected end is in {duration(expected)}."
         case Validated(step=step, dice=dice, n_cases=n, final=final):
             which = "At the end" if final else f"At step {step}"
             return f"{which}: mean Dice {dice:.3f} on {counted(n, 'validation case')}."
@@ -277,14 +277,14 @@ def _progress_line(event: Event) -> str | None:
     """What goes on, for a log that nobody watches."""
     match event:
         case CaseRead(phase=phase, done=done, total=total):
-            return f"{phase.capitalize()}: {done} of {total} cases."
+            return f"{phase.capitalize()}: {done} of {counted(total, 'case')}."
         case StepEnded(step=step, steps=steps, loss=loss, remaining_s=remaining):
             shown = "" if loss is None else f", loss {loss:.3f}"
             return f"Training: step {step} of {steps}{shown}, {duration(remaining)} to go."
         case CasePredicted(case=case, done=done, total=total, seconds=seconds):
             return f"Predicted {case} in {seconds:.1f} s ({done} of {total})."
         case CaseScored(done=done, total=total):
-            return f"Compared {done} of {total} cases."
+            return f"Compared {done} of {counted(total, 'case')}."
         case EpochEnded(epoch=epoch, epochs=epochs, loss=loss, learning_rate=rate):
             return f"Epoch {epoch} of {epochs}: loss {loss:.3f}, learning rate {rate:.1e}."
         case _:

@@ -13,6 +13,7 @@ import typer
 from medseg.cli.options import Shared, shared_options
 from medseg.core.errors import UsageError
 from medseg.core.events import Event, Finished
+from medseg.core.words import counted
 
 if TYPE_CHECKING:
     from medseg.config.schema import Config
@@ -130,7 +131,8 @@ def _closing(finished: Finished, out: Path, took: str) -> str:
     from medseg.core.words import operations
 
     summary = finished.summary
-    lines = [f"Trained {summary['steps']} steps ({operations(summary['pflop'])}, {summary['arithmetic']}) in {took}."]
+    steps = counted(summary["steps"], "step")
+    lines = [f"Trained {steps} ({operations(summary['pflop'])}, {summary['arithmetic']}) in {took}."]
     headline = summary["validation"].get("headline", {})
     if headline.get("dice") is not None:
         figures = out / f"fold_{summary['fold']}" / "validation"

@@ -17,6 +17,7 @@ from medseg.core.events import CaseFailed, CaseScored, Event, Warned
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels, folded, union
 from medseg.core.volume import LabelMap
+from medseg.core.words import counted
 from medseg.core.workers import side_by_side
 from medseg.data.dataset import listed, natural_key
 from medseg.data.leftovers import left_aside
@@ -351,11 +352,16 @@ def _warn_of_pairs(pairs: Sequence[Pair]) -> Iterator[str]:
     extra = [pair.case for pair in pairs if pair.reference is None]
     if missing:
         yield (
-            f"{len(missing)} of {len(pairs)} cases have no prediction and count as the worst value: {listed(missing)}. "
+            f"{len(missing)} of {counted(len(pairs), 'case')} {_have(missing)} no prediction and "
+            f"{'counts' if len(missing) == 1 else 'count'} as the worst value: {listed(missing)}. "
             "If they were not to be predicted, list the cases with --pairs pairs.csv."
         )
     if extra:
-        yield f"{len(extra)} predictions have no reference and cannot be judged: {listed(extra)}."
+        yield f"{counted(len(extra), 'prediction')} {_have(extra)} no reference and cannot be judged: {listed(extra)}."
+
+
+def _have(things: Sequence[object]) -> str:
+    return "has" if len(things) == 1 else "have"
 
 
 def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: EvaluateOptions) -> tuple[str, ...]:
@@ -365,7 +371,8 @@ def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: Evaluat
     pictures = [facts for facts in measured if facts.grid is not None and _is_picture(facts.grid, facts.placed)]
     if pictures:
         warnings.append(
-            f"{len(pictures)} of {len(measured)} references are pictures without a place in space: "
+            f"{len(pictures)} of {counted(len(measured), 'reference')} "
+            f"{'is a picture' if len(pictures) == 1 else 'are pictures'} without a place in space: "
             "there a mm is a pixel, and an ml a thousand of them."
         )
     tolerances = [options.tolerance_of(name) for name in options.select(labels)]
@@ -377,8 +384,8 @@ def _warn_of_results(measured: Sequence[Facts], labels: Labels, options: Evaluat
     if coarse and tolerances and any(m.distance and m.distance.figure == "nsd" for m in options.measured):
         warnings.append(
             f"The tolerance of NSD, {min(tolerances):g} mm, is below half the voxel spacing of {len(coarse)} of "
-            f"{len(measured)} cases ({listed(sorted(coarse, key=natural_key), 3)}): there NSD measures the grid rather "
-            "than the boundary. Choose a larger --tolerance."
+            f"{counted(len(measured), 'case')} ({listed(sorted(coarse, key=natural_key), 3)}): there NSD measures the "
+            "grid rather than the boundary. Choose a larger --tolerance."
         )
     return tuple(warnings)
 

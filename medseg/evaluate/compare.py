@@ -23,6 +23,7 @@ from medseg.core.escapes import from_csv
 from medseg.core.events import Event
 from medseg.core.geometry import Geometry
 from medseg.core.labels import Labels
+from medseg.core.words import counted
 from medseg.data.dataset import listed
 from medseg.evaluate._run import run_beside
 from medseg.evaluate.catalogue import Metric
@@ -214,9 +215,11 @@ def _with_means(run: Run, labels: Sequence[str], metrics: Sequence[Metric]) -> d
 def _unpaired(first: Run, other: Run) -> Iterator[str]:
     missing, extra = first.cases - other.cases, other.cases - first.cases
     if missing:
-        yield f"{other.name} has no result for {len(missing)} cases, which are not compared: {listed(missing, 3)}."
+        cases = f"{counted(len(missing), 'case')}, which {'is' if len(missing) == 1 else 'are'}"
+        yield f"{other.name} has no result for {cases} not compared: {listed(missing, 3)}."
     if extra:
-        yield f"{other.name} has {len(extra)} cases that are not judged here: {listed(extra, 3)}."
+        be = "is" if len(extra) == 1 else "are"
+        yield f"{other.name} has {counted(len(extra), 'case')} that {be} not judged here: {listed(extra, 3)}."
 
 
 def _counted(rows: Sequence[Row]) -> dict[Key, float]:

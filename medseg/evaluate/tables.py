@@ -6,12 +6,15 @@ it in its own way; numbers are already rounded as a reader wants them. The modul
 
 import csv
 import io as text_io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from textwrap import wrap
 from typing import Literal, get_args
 
 from medseg.core.errors import UsageError
 from medseg.core.escapes import for_csv, for_latex, for_markdown
+from medseg.core.words import counted
 from medseg.evaluate.catalogue import metric_of
 from medseg.evaluate.contests import Comparison
 from medseg.evaluate.evaluation import Evaluation
@@ -41,6 +44,9 @@ NONE = "–"
 
 _SHOWN_TOO = ("volume_error_ml",)
 """What a table shows besides the headlines; every figure, with its interval, is in summary.json."""
+
+_GAP, _LEAST_WORDS = "  ", 24
+"""What stands between two columns of text, and what a column of words has at least."""
 
 _DECIMALS = {"": 3, "mm": 2, "ml": 2, "%": 1}
 
@@ -76,20 +82,27 @@ def tables(evaluation: Evaluation) -> tuple[Table, ...]:
     )
 
 
-def render(many: Sequence[Table], form: Form) -> str:
+def render(many: Sequence[Table], form: Form, width: int | None = None) -> str:
     """Tables as text, Markdown, LaTeX (booktabs) or CSV, one after the other, with a line feed at the end.
+
+    Args:
+        many: The tables.
+        form: As what.
+        width: Columns of the screen, into which text is laid; None: as wide as it is.
 
     Raises:
         UsageError: The form is unknown.
     """
     if form not in _WRITERS:
         raise UsageError(f"A table can be written as {', '.join(get_args(Form))}, not as '{form}'.")
+    if form == "text":
+        return "\n\n".join(_text(table, width) for table in many) + "\n"
     return "\n\n".join(_WRITERS[form](table) for table in many) + "\n"
 
 
 def failures(evaluation: Evaluation) -> Table:
     rows = tuple((failure.case, failure.status, failure.reason) for failure in evaluation.failures)
-    title = f"Not compared: {len(rows)} of {evaluation.n_cases} cases"
+    title = f"Not compared: {len(rows)} of {counted(evaluation.n_cases, 'case')}"
     return Table(title, ("case", "status", "reason"), rows, (False, False, False))
 
 
@@ -107,7 +120,7 @@ def scores(evaluation: Evaluation) -> Table:
         rows.append(("mean over labels", "all", "", *_cells(summary.headline, metrics)))
         rows.append(("", "found", "", *_cells(summary.headline_found, metrics)))
     return Table(
-        f"Scores of {evaluation.n_cases} {'case' if evaluation.n_cases == 1 else 'cases'}",
+        f"Scores of {counted(evaluation.n_cases, 'case')}",
         ("label", "mean of", "n", *map(title_of, metrics)),
         tuple(rows),
         (False, False, True, *(True for _ in metrics)),
@@ -230,18 +243,59 @@ def number_of(value: float | None, name: str) -> str:
     return NONE if value is None else f"{value:z.{_DECIMALS[metric_of(name).unit]}f}"
 
 
-def _text(table: Table) -> str:
-    widths = [max(map(len, column)) for column in zip(table.headers, *table.rows, strict=True)]
+def _text(table: Table, width: int | None = None) -> str:
+    """A table as text; where it is wider than `width`, its columns go into several blocks, and no cell is broken."""
+    notes = [line for note in table.notes for line in _wrapped(note, width)]
+    blocks = [_block(table, columns, width) for columns in _blocks(table, width)]
+    return "\n".join([table.title, "\n\n".join(blocks), *notes])
 
-    def line(cells: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(cells, widths, table.numeric, strict=True)
-        )
-        return "  ".join(padded).rstrip()
 
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([table.title, line(table.headers), rule, *map(line, table.rows), *table.notes])
+def _blocks(table: Table, width: int | None) -> list[list[int]]:
+    """The columns of each block; those that say what a row is (the first ones, of words) are in every block."""
+    widths = _widths(table)
+    keys = list(takewhile(lambda column: not table.numeric[column], range(len(widths))))
+    others = list(range(len(keys), len(widths)))
+    if width is None or not others:
+        return [[*keys, *others]]
+    blocks: list[list[int]] = []
+    for column in others:
+        current = blocks[-1] if blocks else []
+        if not blocks or sum(widths[each] + len(_GAP) for each in (*keys, *current, column)) - len(_GAP) > width:
+            blocks.append([])
+        blocks[-1].append(column)
+    return [[*keys, *block] for block in blocks]
+
+
+def _block(table: Table, columns: Sequence[int], width: int | None) -> str:
+    """Some columns of a table; a last one of words is wrapped into the room that there is."""
+    widths = _widths(table)
+    last = columns[-1]
+    if width is not None and not table.numeric[last]:
+        others = sum(widths[each] + len(_GAP) for each in columns[:-1])
+        widths[last] = min(widths[last], max(_LEAST_WORDS, width - others))
+
+    def lines(cells: Sequence[str]) -> list[str]:
+        first, *more = _wrapped(cells[last], widths[last]) or [""]
+        rows = [
+            [cells[each] for each in columns[:-1]] + [first],
+            *([""] * (len(columns) - 1) + [line] for line in more),
+        ]
+        return [_GAP.join(_padded(row, columns)).rstrip() for row in rows]
+
+    def _padded(row: Sequence[str], columns: Sequence[int]) -> Iterator[str]:
+        for cell, column in zip(row, columns, strict=True):
+            yield cell.rjust(widths[column]) if table.numeric[column] else cell.ljust(widths[column])
+
+    rule = _GAP.join("-" * widths[column] for column in columns)
+    return "\n".join([*lines(table.headers), rule, *(line for row in table.rows for line in lines(row))])
+
+
+def _widths(table: Table) -> list[int]:
+    return [max(map(len, column)) for column in zip(table.headers, *table.rows, strict=True)]
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    return [text] if width is None or len(text) <= width else wrap(text, width)
 
 
 def _markdown(table: Table) -> str:

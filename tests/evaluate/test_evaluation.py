@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from math import sqrt
@@ -142,7 +143,7 @@ def test_events_tell_of_every_case_and_end_with_the_result(folders):
     ended = [event for event in events if isinstance(event, CaseScored | CaseFailed)]
     assert [(event.done, event.total) for event in ended] == [(n + 1, 8) for n in range(8)]
     assert {event.case for event in ended if isinstance(event, CaseFailed)} == {"absent", "cut", "extra", "moved"}
-    assert any("1 of 8 cases have no prediction" in event.text for event in events if isinstance(event, Warned))
+    assert any("1 of 8 cases has no prediction" in event.text for event in events if isinstance(event, Warned))
 
 
 def test_without_names_the_labels_are_the_values_of_all_references(folders):
@@ -237,7 +238,7 @@ def test_patients_of_several_cases_are_one_to_an_interval():
 
 
 def test_a_tolerance_below_half_a_voxel_is_warned_of():
-    assert "below half the voxel spacing of 1 of 1 cases" in evaluate(boxed((0, 2)), boxed((0, 2))).warnings[0]
+    assert "below half the voxel spacing of 1 of 1 case " in evaluate(boxed((0, 2)), boxed((0, 2))).warnings[0]
     assert evaluate(boxed((0, 2)), boxed((0, 2)), EvaluateOptions(tolerance_mm=1.5)).warnings == ()
 
 
@@ -294,6 +295,17 @@ def test_tables_are_written_in_four_forms(folders):
     assert len({len(row) for row in rows}) == 1
     with pytest.raises(UsageError, match="not as 'html'"):
         render(found, "html")
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 120])
+def test_text_that_is_laid_into_a_screen_breaks_no_number(folders, width):
+    evaluation = evaluate(*folders, labels=LABELS)
+    shown = render(tables(evaluation), "text", width)
+    assert max(map(len, shown.splitlines())) <= width
+    wide = render(tables(evaluation), "text")
+    assert render(tables(evaluation), "text", 1000) == wide
+    numbers = {word for word in wide.split() if re.fullmatch(r"[-+]?\d+\.\d+", word)}
+    assert numbers <= set(shown.split()), "each is whole"
 
 
 EVIL = '=HYPERLINK("http://evil")|<script>\\input{x}\n% \x1b[31m'
