@@ -181,7 +181,7 @@ def _add_raw(root: Path, model: ModelChannels | None, found: Inputs, used: Colle
 
 def _add_files(inside: ImageFolder, model: ModelChannels | None, found: Inputs, *, of_root: bool) -> None:
     """The cases of a folder's files; those of a folder in a tree are called after it, as in training."""
-    cases = loose_cases(inside.files, model)
+    cases = loose_cases(inside.files, model, of_one_case=not of_root)
     if not of_root:
         is_one = len(cases.cases) + len(cases.problems) == 1
         rename = partial(_name_in_tree, inside.folder, is_one=is_one)

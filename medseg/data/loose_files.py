@@ -47,8 +47,15 @@ class _Group:
     files: tuple[tuple[str, Path], ...]
 
 
-def loose_cases(scans: Scans, model: ModelChannels | None) -> LooseCases:
-    """The cases of a folder's scans; without a model files are grouped if every case has the same numbers."""
+def loose_cases(scans: Scans, model: ModelChannels | None, *, of_one_case: bool = False) -> LooseCases:
+    """The cases of a folder's scans.
+
+    Args:
+        scans: The files.
+        model: Whose channels they are; without one files are grouped if every case has the same numbers.
+        of_one_case: Whether the folder is one of a case, where data sets have a folder a case: for a model without
+            names as many files as it has channels are these, in their order.
+    """
     if model is None:
         return _without_model(scans)
     found = LooseCases()
@@ -57,6 +64,8 @@ def loose_cases(scans: Scans, model: ModelChannels | None) -> LooseCases:
         _one_channel(scans, model, found)
     else:
         numbered, named, rest = _grouped(scans, model)
+        if of_one_case and not model.are_named and not (numbered or named) and _are_channels(rest, model):
+            named, rest = [_Group("", tuple((stem, path) for stem, path in scans.paths.items()))], []
         for group in numbered:
             _add_numbered(group, model, names, found)
         for group in named:
@@ -120,6 +129,10 @@ def _grouped(scans: Scans, model: ModelChannels) -> tuple[list[_Group], list[_Gr
         else:
             rest += [path for _, path in files]
     return _groups(numbered.items()), _groups(groups), rest
+
+
+def _are_channels(paths: Sequence[Path], model: ModelChannels) -> bool:
+    return len(paths) == model.n and not any(_holds_all(path, model) for path in paths)
 
 
 def _groups(found: Iterable[tuple[str, Sequence[tuple[str, Path]]]]) -> list[_Group]:

@@ -226,6 +226,19 @@ def test_folders_of_cases_go_in_by_name_whatever_the_order_of_training(tmp_path,
         assert (dataset.channels, dataset.ids) == (("adc", "t2"), ("k1", "k2"))
 
 
+def test_a_model_without_names_takes_the_files_of_a_case_folder_in_their_order(tmp_path):
+    for case in ("k1", "k2"):
+        put_channels(tmp_path / case, "{}.nii.gz", a=0, b=1)
+    found, inputs = arrays([tmp_path], 2)
+    assert list(found) == ["k1", "k2"]
+    assert all((array == expected()).all() for array in found.values())
+    assert "The model has no names for its 2 channels" in inputs.remarks[0]
+    for case in ("w1", "w2"):
+        for name in ("a", "b"):
+            put_image(tmp_path / f"whole/{case}/{name}.nii.gz", n_channels=2)
+    assert [case.id for case in find_inputs([tmp_path / "whole"], 2).cases] == ["w1_a", "w1_b", "w2_a", "w2_b"]
+
+
 NAMES = st.lists(st.text("abc12-_ ", min_size=1, max_size=5), min_size=2, max_size=5)
 
 
