@@ -22,6 +22,7 @@ from medseg.data.cases import read_label_map
 from medseg.data.dataset import listed
 from medseg.evaluate.pairs import Source
 from medseg.io.chosen import without
+from medseg.io.itksnap import described_labels
 
 __all__ = ["Meant", "agreed", "read_prediction", "read_reference"]
 
@@ -122,6 +123,8 @@ def agreed(
     ours, theirs = reference.labels, None if predicted is None else predicted.labels
     if ours is None and theirs is None:
         return Meant(reference, predicted)
+    if ours is not None and theirs is None and isinstance(sides[1], Path) and not _has_own_numbers(sides[0]):
+        theirs = described_labels(sides[1])
     if predicted is not None and (ours is None or theirs is None):
         named = sides[0] if ours is not None else sides[1]
         if not _has_own_numbers(named):

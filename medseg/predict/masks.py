@@ -17,7 +17,7 @@ from medseg.core.errors import InputError, UsageError
 from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Volume
 from medseg.io.codes import MEANINGS, Meaning, meanings
-from medseg.io.itksnap import write_label_description
+from medseg.io.itksnap import description_of, write_label_description
 from medseg.model import Model
 from medseg.predict.naming import Naming
 from medseg.predict.outputs import FORMATS, write_checked
@@ -62,7 +62,7 @@ class MaskWriter:
         """The names of the files that one form becomes."""
         if form != "nifti" or not self._has_names:
             return (path.name,)
-        return path.name, _description_of(path).name
+        return path.name, description_of(path).name
 
     def write(self, form: str, path: Path, label_map: LabelMap) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         """Write one form; the files that it has become, and what it cannot say.
@@ -80,7 +80,7 @@ class MaskWriter:
         write_checked(label_map, path)
         if form != "nifti" or not self._has_names:
             return (path,), ()
-        description = _description_of(path)
+        description = description_of(path)
         write_label_description(label_map, self.labels, description)
         return (path, description), ()
 
@@ -88,10 +88,6 @@ class MaskWriter:
     def _has_names(self) -> bool:
         """Whether somebody named the labels; else they are called after their values."""
         return self.labels.names != Labels.from_values(self.labels.classes).names
-
-
-def _description_of(path: Path) -> Path:
-    return path.with_name(f"{io.stem(path)}.labels.txt")
 
 
 def mask_writer(

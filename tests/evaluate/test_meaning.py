@@ -17,6 +17,7 @@ from medseg.evaluate.evaluation import Evaluation
 from medseg.evaluate.meaning import agreed
 from medseg.evaluate.pairs import Drawn
 from medseg.evaluate.score import measure
+from medseg.io.itksnap import described_labels, write_label_description
 from tests.io.dicom_files import write_series
 from tests.io.label_files import squares, write_rtstruct, write_seg
 
@@ -222,3 +223,34 @@ def test_a_data_set_tells_where_its_structure_sets_belong(scan):
     (scan / "cases.csv").write_text("case,image,label\nrt,scan/image,far/rt.dcm\n")
     found = figures(evaluate({"rt": scan / "scan" / "seg.dcm"}, scan / "cases.csv", OPTIONS))
     assert found["rt", "Liver"] == (1.0, "ok")
+
+
+def test_values_that_a_description_beside_the_mask_names_are_judged_by_name(tmp_path):
+    """As `medseg predict` writes NIfTI: the names of the values lie beside it, and the truth has names alone."""
+    truth = named(liver=(0, 4), spleen=(2, 6))
+    values = Labels({"spleen": (7,), "liver": (9,)})
+    array = np.select([truth.array == 1, truth.array == 2], [9, 7]).astype(np.uint8)
+    mask = tmp_path / "a.nii.gz"
+    io.write(LabelMap(array, GRID), mask)
+    # The same truth as a Slicer segmentation, whose numbers are its own.
+    io.write(truth, tmp_path / "truth.seg.nrrd")
+    pair = Pair("a", mask, tmp_path / "truth.seg.nrrd")
+    (failed,) = {status for _, status in figures(judged(pair)).values()}
+    assert failed == "failed"
+    write_label_description(LabelMap(array, GRID, values), values, tmp_path / "a.labels.txt")
+    dice = {label: value for (_, label), (value, _) in figures(judged(pair)).items()}
+    assert dice == {"liver": 1, "spleen": 1}
+
+
+def test_a_description_of_regions_gives_their_values_back(tmp_path):
+    labels = Labels({"tumour": (2,), "whole": (1, 2)})
+    label_map = LabelMap(np.array([[[0, 1, 2]]], np.uint8), Geometry.from_spacing((1, 1, 3)), labels)
+    write_label_description(label_map, labels, tmp_path / "m.labels.txt")
+    assert described_labels(tmp_path / "m.nii.gz").values == {"tumour": (2,), "whole": (1, 2)}
+
+
+@pytest.mark.parametrize("content", [None, "", "nonsense", '70000 1 2 3 1 1 1 "x"', '1 1 1 1 "x"', "\xff"])
+def test_what_is_no_description_names_nothing(tmp_path, content):
+    if content is not None:
+        (tmp_path / "m.labels.txt").write_bytes(content.encode("latin-1"))
+    assert described_labels(tmp_path / "m.nii.gz") is None

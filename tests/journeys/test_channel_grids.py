@@ -65,7 +65,7 @@ def test_ct_and_pet_of_patients_are_learnt_predicted_and_judged(medseg, sarcomas
     plan = json.loads((tmp_path / "run/plan.json").read_text())
     assert plan["channels"] == ["CT", "PT"]
     assert plan["reasons"]["channels on grids of their own"].startswith("PT in 2 of 2 cases")
-    said = medseg("predict", sarcomas, "-m", "run", "-o", "out", "--device", "cpu", "-f", "dicom-seg", "-f", "nifti")
+    said = medseg("predict", sarcomas, "-m", "run", "-o", "out", "--device", "cpu")
     assert said.count("PT has a grid of its own in 2 cases and was brought to that of CT") == 1
     assert "2 predicted" in said
     mask = io.read_labels(next((tmp_path / "out").glob("STS_002*.nii.gz")))
