@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from medseg.core.words import counted
-from medseg.data.dataset import listed
 from medseg.data.fingerprint import ChannelFacts, Fingerprint, LabelFacts
 from medseg.inspect.report import CaseReport, Role
 from medseg.pages import number, percent
@@ -60,7 +59,7 @@ def _range(values: Sequence[float], form: str) -> str:
 
 
 def _channels(channels: Sequence[str]) -> str:
-    return f"{counted(len(channels), 'channel')}: {listed(channels)}."
+    return f"{counted(len(channels), 'channel')}: {', '.join(channels)}."
 
 
 def _channel(facts: ChannelFacts) -> str:
