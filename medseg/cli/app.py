@@ -47,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Plain help: rich takes 0.15 s to load, and `medseg --help` answers within 0.3 s.
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 app.command("inspect", cls=Command)(inspect.command)
 app.command("train", cls=Command)(train.command)

@@ -4,6 +4,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from medseg.cli.options import SHARED_NAMES
 from medseg.cli.screen import Stopped
 from medseg.core.errors import UsageError
 
@@ -25,9 +26,27 @@ class Command(TyperCommand):
             seen.add(parameter.name)
         return super().parse_args(ctx, args)
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  click's own
+        """Write the arguments, the verb's own options, and those of all verbs."""
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [], "Options of all verbs": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups[_group(parameter)].append(record)
+        for title, records in groups.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  click's own context, and whatever the command returns
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             # Typer would end with the same code, and without a word.
             raise Stopped("Stopped.", 130) from None
+
+
+def _group(parameter: Any) -> str:  # noqa: ANN401  click's own
+    if parameter.param_type_name == "argument":
+        return "Arguments"
+    return "Options of all verbs" if parameter.name in SHARED_NAMES else "Options"

@@ -12,7 +12,7 @@ import typer
 
 from medseg.core.errors import UsageError
 
-__all__ = ["Shared", "parse_pairs", "shared_options"]
+__all__ = ["SHARED_NAMES", "Shared", "parse_pairs", "shared_options"]
 
 
 MOST_JOBS = 1024
@@ -108,6 +108,10 @@ def _signature(
         seed=seed,
         read=parse_pairs(read or [], "--read"),
     )
+
+
+SHARED_NAMES = frozenset({*inspect.signature(_signature).parameters, "help"})
+"""How typer knows the options that all verbs share."""
 
 
 def shared_options(command: Callable[..., None]) -> Callable[..., None]:

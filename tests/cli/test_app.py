@@ -289,3 +289,13 @@ def test_a_process_without_file_handles_is_the_machines_fault_and_no_case_is_bla
     assert code == 4, out + err
     assert "too many files are open at once" in err
     assert "Failed" not in out
+
+
+@pytest.mark.parametrize("verb", ["inspect", "train", "predict", "evaluate", "sample"])
+def test_help_lists_the_options_of_a_verb_before_those_of_all(capsys, verb):
+    _, shown, _ = run(capsys, verb, "--help")
+    own, shared = shown.split("Options of all verbs:")
+    assert "Arguments:" in own
+    assert all(f"--{name}" in shared and f"--{name} " not in own for name in ("json", "device", "seed", "read", "jobs"))
+    assert verb == "sample" or "\nOptions:" in own
+    assert max(map(len, shown.splitlines())) <= 80
