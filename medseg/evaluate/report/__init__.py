@@ -16,6 +16,7 @@ from medseg.evaluate.results import REPORT, RESULTS, SUMMARY, TABLE, refuse_fore
 from medseg.evaluate.tables import render as rendered
 from medseg.evaluate.tables import tables
 from medseg.io.files import remove_leftovers, replacing
+from medseg.io.presence import exclusive
 
 __all__ = ["render", "write_results"]
 
@@ -51,7 +52,7 @@ def write_results(evaluation: Evaluation, folder: Path, *, overwrite: bool = Fal
     contents[SUMMARY] = text.encode("utf-8", "backslashreplace")
     remove_leftovers(folder)
     # All of them get their names together, so that the summary speaks of the files that lie beside it.
-    with ExitStack() as stack:
+    with exclusive(folder / ".medseg-lock"), ExitStack() as stack:
         for name in RESULTS:
             stack.enter_context(replacing(folder / name)).write_bytes(contents[name])
     return tuple(folder / name for name in RESULTS)
