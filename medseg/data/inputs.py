@@ -176,6 +176,7 @@ def _add_raw(root: Path, model: ModelChannels | None, found: Inputs, used: Colle
     found.cases += cases.cases
     found.problems += cases.problems
     found.remarks += cases.remarks
+    found.notes += cases.notes
     return True
 
 

@@ -25,6 +25,7 @@ class RawCases:
     cases: list[Case] = field(default_factory=list)
     problems: list[BadCase] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def raw_cases(root: Path, model: ModelChannels | None, used: Collection[Path] = ()) -> RawCases | None:
@@ -43,6 +44,13 @@ def raw_cases(root: Path, model: ModelChannels | None, used: Collection[Path] = 
             _add(images, model, found, left_out)
     if not found.cases and not found.problems and not used and model is not None:
         suffixes = sorted({image.suffix for images in every for image in images})
+        if model.n == len(suffixes) == 1:
+            return RawCases(
+                [_by_itself(image) for images in every for image in images],
+                notes=[
+                    f"{root} calls its images {suffixes[0]}, and the model its channel {model.names[0]}: are they one?"
+                ],
+            )
         raise InputError(
             f"{root} holds {listed(suffixes)}, and the model has {model}: no image is called so. If one is meant, "
             "give its files, or a table of the cases."
@@ -56,7 +64,7 @@ def raw_cases(root: Path, model: ModelChannels | None, used: Collection[Path] = 
 def _add(images: Sequence[Image], model: ModelChannels | None, found: RawCases, left_out: Counter[str]) -> None:
     """Add the cases of one examination."""
     if model is None or (model.n == 1 and not model.are_named):
-        found.cases += [Case(safe_id(f"{each.start}_{each.suffix}"), (each.path,)) for each in images]
+        found.cases += map(_by_itself, images)
         return
     mine = [image for image in images if channel_key(image.suffix) in model.keys]
     left_out.update(image.suffix for image in images if image not in mine)
@@ -64,6 +72,11 @@ def _add(images: Sequence[Image], model: ModelChannels | None, found: RawCases, 
         found.cases += [Case(safe_id(each.start), (each.path,)) for each in mine]
     elif mine:
         _add_channels(mine, model, found)
+
+
+def _by_itself(image: Image) -> Case:
+    """An image as a case that is called as its file."""
+    return Case(safe_id(f"{image.start}_{image.suffix}"), (image.path,))
 
 
 def _add_channels(images: Sequence[Image], model: ModelChannels, found: RawCases) -> None:

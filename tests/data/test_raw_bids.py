@@ -78,3 +78,11 @@ def test_a_model_without_names_takes_every_image_and_other_names_are_refused_wit
     with pytest.raises(InputError, match=r"holds FLAIR, T1w, and the model has 1 channel \(CT\).*give its files"):
         find_cases([tmp_path], ("CT",))
     assert list(found(tmp_path / "sub-01/anat/sub-01_T1w.nii.gz", "CT")) == ["sub-01_T1w"]
+
+
+def test_images_of_one_kind_are_taken_for_the_one_channel_of_another_name_with_a_note(tmp_path):
+    put(tmp_path, "sub-01", T1w=0)
+    inputs = find_inputs([tmp_path], ("MRI",))
+    assert [case.id for case in inputs.cases] == ["sub-01_T1w"]
+    assert list(found(tmp_path / "sub-01/anat/sub-01_T1w.nii.gz", "MRI")) == ["sub-01_T1w"]
+    assert any("calls its images T1w, and the model its channel MRI" in note for note in inputs.notes)
