@@ -24,6 +24,9 @@ NEARLY_ALL = 0.99
 MANY_VALUES = 0.9
 """... although its so many most common values hold less than this: a mask has few values by nature."""
 
+PERCENTILES = (0.5, 99.5)
+"""What scaling by percentiles clips an image to."""
+
 FEWEST_SAMPLES = 50
 """Of fewer voxels nobody can say what contrast there was."""
 
@@ -38,6 +41,7 @@ class Flattened:
         low: Nearly all voxels (padding left out) lie between this value ...
         high: ... and this one.
         contrast_sd: How far apart a z-score leaves those two, in standard deviations; usually some 4.
+        by_percentiles: Whether scaling by percentiles squeezes the image as well: too many voxels are far away.
     """
 
     smallest: float
@@ -45,6 +49,13 @@ class Flattened:
     low: float
     high: float
     contrast_sd: float
+    by_percentiles: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        correct = "Correct these values in the file (padding: the darkest real value)"
+        return f"{correct}." if self.by_percentiles else f"{correct}, or use --set plan.normalisation=percentile."
 
     def __str__(self) -> str:
         return (
@@ -70,20 +81,31 @@ def flattened(
     values = values[values != 0] if nonzero else values
     if values.size < FEWEST_SAMPLES:
         return None
+    main, sd = _main_shade(values, smallest, largest, n_voxels)
+    if main is None:
+        return None
+    ends = np.percentile(values, PERCENTILES)
+    clipped, _ = _main_shade(values.clip(*ends), float(ends[0]), float(ends[1]), n_voxels)
+    low, high = float(main.min()), float(main.max())
+    return Flattened(smallest, largest, low, high, (high - low) / sd, clipped is not None)
+
+
+def _main_shade(
+    values: NDArray[np.float64], smallest: float, largest: float, n_voxels: int
+) -> tuple[NDArray[np.float64] | None, float]:
+    """The values that a z-score makes one shade of grey, if that is nearly all there is, and the standard deviation."""
     mean = float(values.mean())
     # An extreme that no sample hit still counts: a single voxel so far away makes this standard deviation alone.
     sd = max(float(values.std()), max(largest - mean, mean - smallest) / sqrt(n_voxels))
     distinct, counts = np.unique(values, return_counts=True)
     seen = values[values != distinct[counts.argmax()]]  # the most common value is padding, if there is any
     if seen.size < FEWEST_SAMPLES or sd == 0 or _share_of_few(seen) >= MANY_VALUES:
-        return None
+        return None, sd
     levels = np.floor((seen - mean) / (LEVEL_SD * sd))
     if _share_of_few(levels) < NEARLY_ALL:
-        return None
+        return None, sd
     shades, counts = np.unique(levels, return_counts=True)
-    main = seen[np.abs(levels - shades[counts.argmax()]) <= 1]  # the border of two shades may run through the tissue
-    low, high = float(main.min()), float(main.max())
-    return Flattened(smallest, largest, low, high, (high - low) / sd)
+    return seen[np.abs(levels - shades[counts.argmax()]) <= 1], sd  # the border of two may run through the tissue
 
 
 def _share_of_few(values: NDArray[np.float64]) -> float:

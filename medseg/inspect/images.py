@@ -237,8 +237,7 @@ def _flattened(context: Context) -> Iterator[Finding]:
             "flattened",
             "warning",
             f"{name}: {cases[first]}{others}.",
-            "Correct these values in the file (padding: the darkest real value); against a few wrong voxels "
-            "--set plan.normalisation=percentile helps, too.",
+            cases[first].remedy,
             tuple(cases),
         )
 

@@ -25,7 +25,7 @@ def describe(
         _counts(reports),
         *_grids(read),
         *((_channel(each) for each in fingerprint.channels) if fingerprint else (_channels(channels),)),
-        *(_labels(fingerprint) if fingerprint else ()),
+        *(_labels(fingerprint, _whole(reports)) if fingerprint else ()),
     )
 
 
@@ -72,18 +72,23 @@ def _channel(facts: ChannelFacts) -> str:
     )
 
 
-def _labels(fingerprint: Fingerprint) -> Iterator[str]:
+def _whole(reports: Sequence[CaseReport]) -> str:
+    """What shares of labels are shares of: voxels that are to be ignored are none of it."""
+    return "all annotated voxels" if any(report.ignored_share for report in reports) else "all voxels"
+
+
+def _labels(fingerprint: Fingerprint, whole: str) -> Iterator[str]:
     n_cases = fingerprint.n_cases
     for label in fingerprint.labels[:MOST_LABELS]:
-        yield _label(label, n_cases, fingerprint.placed)
+        yield _label(label, n_cases, fingerprint.placed, whole)
     rest = fingerprint.labels[MOST_LABELS:]
     if rest:
         shares = [label.frequency for label in rest]
         range_ = f"{percent(min(shares))} to {percent(max(shares))}"
-        yield f"{counted(len(rest), 'more label')} with {range_} of all voxels each."
+        yield f"{counted(len(rest), 'more label')} with {range_} of {whole} each."
 
 
-def _label(label: LabelFacts, n_cases: int, placed: bool) -> str:
+def _label(label: LabelFacts, n_cases: int, placed: bool, whole: str) -> str:
     where = f"in {label.n_cases} of {n_cases} cases" if n_cases > 1 else "in the one case"
     name = label.name if label.name.lower().startswith("label") else f"Label {label.name}"
     if not label.n_cases:
@@ -91,4 +96,4 @@ def _label(label: LabelFacts, n_cases: int, placed: bool) -> str:
     unit, scale = ("ml", 1.0) if placed else ("voxels", 1000.0)
     volumes = [scale * ml for ml in (label.smallest_ml, label.median_ml, label.largest_ml)]
     amount = f"median {number(volumes[1])} {unit} ({number(volumes[0])}–{number(volumes[2])})"
-    return f"{name[0].upper()}{name[1:]}: {where}, {amount}, {percent(label.frequency)} of all voxels."
+    return f"{name[0].upper()}{name[1:]}: {where}, {amount}, {percent(label.frequency)} of {whole}."

@@ -71,19 +71,16 @@ def _having(counts: Counts, cases: Sequence[str], values: Sequence[int]) -> list
 
 
 def flattened_cautions(flattened: Mapping[str, Mapping[str, Flattened]], plan: Plan) -> Iterator[str]:
-    """A sentence on each channel that the plan's z-score leaves without contrast in some cases."""
+    """A sentence on each channel that the plan's normalisation leaves without contrast in some cases."""
     for channel, way in zip(plan.channels, plan.preprocessing.normalisation, strict=True):
         cases = flattened.get(channel, {})
-        if cases and way.scheme == "zscore":
+        if way.scheme == "percentile":
+            cases = {case: each for case, each in cases.items() if each.by_percentiles}
+        if cases and way.scheme in ("zscore", "percentile"):
             first = min(cases, key=natural_key)
-            others = (
-                f" The same holds of {listed([case for case in cases if case != first])}." if len(cases) > 1 else ""
-            )
-            yield (
-                f"{channel} of {first}: {cases[first]}: a network sees next to nothing.{others} Correct the values in "
-                "the files (padding: the darkest real value); against a few wrong voxels "
-                "--set plan.normalisation=percentile helps, too."
-            )
+            rest = [case for case in cases if case != first]
+            others = f" The same holds of {listed(rest)}." if rest else ""
+            yield f"{channel} of {first}: {cases[first]}; a network sees next to nothing.{others} {cases[first].remedy}"
 
 
 def vanished_caution(vanished: Mapping[str, Mapping[str, int]], n_having: Mapping[str, int], plan: Plan) -> str:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from medseg.data.contrast import flattened
+from medseg.transforms.intensity import normalise
+from medseg.transforms.preprocessing import ChannelNormalisation
 
 RNG = np.random.default_rng(0)
 TISSUE = RNG.normal(300, 60, 20_000).astype(np.float32)
@@ -33,6 +35,17 @@ def test_values_far_away_flatten_and_the_figures_say_how(value, n):
     assert 0 < found.low < 150
     assert 450 < found.high < 700
     assert found.contrast_sd < 0.2
+
+
+@pytest.mark.parametrize(("value", "n", "helps"), [(1e30, 1, True), (1e9, 40, True), (-3.4e38, 5000, False)])
+def test_scaling_by_percentiles_is_offered_where_it_helps(value, n, helps):
+    """Tried: what the scheme makes of the image itself has a contrast, or has none."""
+    image = with_values(value, n)
+    found = judged(image)
+    assert found.by_percentiles is not helps
+    assert ("plan.normalisation=percentile" in found.remedy) is helps
+    scaled = normalise(image.reshape(1, 20, 100, 10), (ChannelNormalisation(scheme="percentile"),))
+    assert bool(scaled.ravel()[n:].std() > 0.1) is helps
 
 
 def test_two_kinds_of_padding_flatten_as_one_does():

@@ -479,6 +479,7 @@ def test_slices_that_are_to_be_ignored_are_not_slices_without_labels(data):
         "note",
         "In 10 of 10 label maps 75 % of the voxels are to be ignored.",
     )
+    assert all("annotated voxels" in word for word in inspection.words if word.startswith("Label "))
     cord = next(label for label in inspection.fingerprint.labels if label.name == "cord")
     assert cord.frequency == pytest.approx(np.mean(labels_of(0)[..., ::4] == 3), rel=0.01)
 

@@ -1,5 +1,7 @@
 """What is true of a fold and not of its data set is told before it is trained."""
 
+from dataclasses import replace
+
 import pytest
 
 from medseg.core.errors import InputError
@@ -58,6 +60,10 @@ def test_a_flattened_channel_is_told_where_the_plan_takes_a_z_score(plan):
     )
     percentile = plan.model_copy(update={"preprocessing": clipped})
     assert list(flattened_cautions({plan.channels[0]: {"c2": squeezed}}, percentile)) == []
+    padded = replace(squeezed, by_percentiles=True)
+    (text,) = flattened_cautions({plan.channels[0]: {"c2": squeezed, "c3": padded}}, percentile)
+    assert "of c3" in text
+    assert "plan.normalisation" not in text, "no remedy that does not help"
 
 
 def test_labels_that_vanish_are_told_by_case_with_their_voxels(plan):
