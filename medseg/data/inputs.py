@@ -18,14 +18,14 @@ from medseg.data.channel_order import ModelChannels
 from medseg.data.dataset import BadCase, Case, Dataset, listed, natural_key, refuse_twins, safe_id
 from medseg.data.input_cases import Inputs
 from medseg.data.layouts import existing, recognised
-from medseg.data.layouts.table import is_table, open_table
+from medseg.data.layouts.table import is_table, lists_cases, open_table
 from medseg.data.leftovers import left_aside
 from medseg.data.loose_files import LooseCases, in_order, loose_cases
 from medseg.data.raw_bids import raw_cases
 from medseg.data.scans import Scans, is_image_folder
 from medseg.data.series import in_question, series_cases
 from medseg.data.series_inputs import add_dicom, add_files_of_series, add_series, is_series, series_of
-from medseg.io.foreign import why_unread
+from medseg.io.foreign import is_sidecar, why_unread
 from medseg.io.kinds import READABLE
 from medseg.io.listing import exists, kind_of_special
 from medseg.io.names import file_key
@@ -73,7 +73,7 @@ def find_inputs(
         if path.is_dir():
             _add_folder(path, model, options, found)
         elif is_table(path):
-            _add_dataset(open_table(path, options), model, options, found)
+            _add_table(path, model, options, found, is_alone=len(usable) == 1)
         elif io.kind_of(path) is None:
             _add_unread(path, found, is_alone=len(usable) == 1)
         elif path.suffix.lower() == ".zip":
@@ -111,8 +111,22 @@ def _is_special(path: Path) -> bool:
     return kind_of_special(path) is not None or (path.is_symlink() and not exists(path))
 
 
+def _add_table(
+    path: Path, model: ModelChannels | None, options: io.ReadOptions, found: Inputs, *, is_alone: bool
+) -> None:
+    """The cases of a table; of several inputs a table of something else (participants.tsv) is noted.
+
+    Raises:
+        InputError: It is the only input and no table of cases, or it lists cases and contradicts itself.
+    """
+    if not is_alone and not lists_cases(path):
+        found.notes.append(f"{path} lists no cases (it has no column image) and was left aside.")
+    else:
+        _add_dataset(open_table(path, options), model, options, found)
+
+
 def _add_unread(path: Path, found: Inputs, *, is_alone: bool) -> None:
-    """A file of no kind that medseg reads: of several inputs it fails by name, and the others go on.
+    """A file of no kind that medseg reads: of several inputs it fails by name, or is noted where it is no image.
 
     Raises:
         InputError: It is the only input.
@@ -120,6 +134,9 @@ def _add_unread(path: Path, found: Inputs, *, is_alone: bool) -> None:
     reason = f"{path} {why_unread(path)}."
     if is_alone:
         raise InputError(reason)
+    if is_sidecar(path):
+        found.notes.append(f"{path} is no scan and was left aside.")
+        return
     found.problems.append(BadCase(safe_id(path.name), reason, (path,)))
 
 

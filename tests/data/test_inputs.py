@@ -301,12 +301,12 @@ def test_an_unlabelled_case_of_other_channels_is_a_bad_case_and_the_others_go_on
 
 def test_of_several_inputs_one_that_cannot_be_read_fails_by_name_and_the_others_go_on(tmp_path):
     scan = put_image(tmp_path / "knee.nii.gz")
-    notes = touch(tmp_path / "notes.docx")
+    notes = touch(tmp_path / "t1.mnc")
     link = tmp_path / "gone.nii.gz"
     link.symlink_to(tmp_path / "nowhere.nii.gz")
     inputs = find_inputs([link, notes, scan], 1)
     assert [case.id for case in inputs.cases] == ["knee"]
-    assert [problem.id for problem in inputs.problems] == ["notes.docx"]
+    assert [problem.id for problem in inputs.problems] == ["t1.mnc"]
     assert "gone.nii.gz is a link that leads nowhere and was left aside." in inputs.notes
     with pytest.raises(UsageError):
         find_inputs([link], 1)
@@ -337,3 +337,15 @@ def test_without_a_model_files_that_every_folder_has_are_channels(tmp_path):
     assert [(case.id, len(case.images)) for case in inputs.cases] == [("B_001", 4), ("B_002", 4)]
     put_image(tmp_path / "B_003/B_003_pd.nii.gz")
     assert find_inputs([tmp_path]).channels == ()
+
+
+def test_what_lies_beside_scans_and_is_none_is_noted_where_everything_is_given(tmp_path):
+    put_image(tmp_path / "knee.nii.gz")
+    (tmp_path / "participants.tsv").write_text("id\tage\nknee\t7\n")
+    (tmp_path / "about.json").write_text("{}")
+    inputs = find_inputs(sorted(tmp_path.iterdir()), 1)
+    assert ([case.id for case in inputs.cases], inputs.problems) == (["knee"], [])
+    assert any("about.json is no scan and was left aside" in note for note in inputs.notes)
+    assert any("participants.tsv lists no cases" in note for note in inputs.notes)
+    with pytest.raises(InputError, match="no column 'image'"):
+        find_inputs([tmp_path / "participants.tsv"], 1)

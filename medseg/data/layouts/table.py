@@ -32,7 +32,7 @@ from medseg.io.foreign import why_unread
 from medseg.io.listing import exists, is_regular
 from medseg.io.names import file_key
 
-__all__ = ["FILE_NAME", "is_table", "open_folder", "open_table", "recognises", "written"]
+__all__ = ["FILE_NAME", "is_table", "lists_cases", "open_folder", "open_table", "recognises", "written"]
 
 FILE_NAME = "cases.csv"
 """What a table is best called, so that it is found in its folder."""
@@ -62,6 +62,14 @@ class _Columns:
 def is_table(path: Path) -> bool:
     """Whether a path is named as a table."""
     return path.suffix.lower() in _SUFFIXES and is_regular(path)
+
+
+def lists_cases(path: Path) -> bool:
+    """Whether a table has a column of images; False also where it cannot be read."""
+    try:
+        return any(_is_image_column(name) for name in _header(path))
+    except InputError:
+        return False
 
 
 def recognises(root: Path) -> str | None:
