@@ -49,6 +49,10 @@ WORTH_TIMING = 20
 _BATCH_VOXELS = {"cpu": 2**18, "cuda": 2**22}
 """Voxels of windows that run at once: beyond it a larger batch was not faster."""
 
+_CHANNELS_AS_TRAINED = "Give it the images that it was trained on."
+_CHANNELS_TOGETHER = {"dicom": "Give it the folder that holds all series of the patient."}
+"""How the channels of a case are given, by the kind of its files."""
+
 _LARGEST_BATCH = {"cpu": 4, "cuda": 16}
 
 
@@ -175,7 +179,7 @@ class Predictor:
         if volume.n_channels != len(channels):
             raise InputError(
                 f"The image has {_counted(volume.n_channels)}, but the model needs {_counted(len(channels))} "
-                f"({', '.join(channels)}). Give it the images that it was trained on."
+                f"({', '.join(channels)}). {_CHANNELS_TOGETHER.get(volume.meta.kind, _CHANNELS_AS_TRAINED)}"
             )
         self._refuse_too_large(plan_grid(volume.geometry, self.plan.preprocessing))
         return preprocess(volume, self.plan.preprocessing)

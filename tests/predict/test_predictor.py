@@ -239,6 +239,10 @@ def test_labels_have_the_users_values_in_the_smallest_type():
 def test_the_wrong_number_of_channels_is_refused_with_both_numbers():
     with pytest.raises(InputError, match=r"has 1 channel, but the model needs 2 channels \(T1, T2\)"):
         predictor_of(nn.Conv3d(2, 2, 1), channels=("T1", "T2"))(volume_on(Geometry.from_spacing((4, 4, 4))))
+    with pytest.raises(InputError, match=r"needs 2 channels \(CT, PT\)\. Give it the folder that holds all series"):
+        predictor_of(nn.Conv3d(2, 2, 1), channels=("CT", "PT"))(
+            volume_on(Geometry.from_spacing((4, 4, 4)), kind="dicom")
+        )
 
 
 def test_an_image_without_a_place_is_warned_of_where_the_model_needs_mm():
