@@ -6,6 +6,8 @@ right angles cannot be said in these formats and is refused in writing.
 
 import errno
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  as everybody calls it
@@ -58,7 +60,7 @@ def write(thing: Volume | LabelMap, path: Path, like: Meta, final: Path) -> None
     else:
         image = _to_image(thing, n_dims=2 if is_plane else 3)
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        _write_image(image, path)
         if n_layers > 1:
             _call_layers_a_list(path)
     except RuntimeError as error:
@@ -70,6 +72,22 @@ def write(thing: Volume | LabelMap, path: Path, like: Meta, final: Path) -> None
         check_voxels(read_text_header(path), final)
     except InputError as error:
         raise OSError(errno.ENOSPC, "the file came out incomplete", str(path)) from error
+
+
+def _write_image(image: sitk.Image, path: Path) -> None:
+    """Write by SimpleITK, which ends the process at a path that is no UTF-8: then it writes elsewhere, and we copy."""
+    if _is_utf8(str(path)):
+        sitk.WriteImage(image, str(path), useCompression=True)
+        return
+    with TemporaryDirectory() as folder:
+        elsewhere = Path(folder, f"image{suffix_of(path)}")
+        sitk.WriteImage(image, str(elsewhere), useCompression=True)
+        with elsewhere.open("rb") as source, path.open("wb") as target:
+            copyfileobj(source, target)
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _to_image(thing: Volume | LabelMap, n_dims: int) -> sitk.Image:
@@ -94,7 +112,7 @@ def _to_segmentation(label_map: LabelMap) -> tuple[sitk.Image, int]:
     arrays = arrays.astype(label_dtype(arrays), copy=False)
     image = _to_image(Volume(arrays, label_map.geometry), n_dims=3)
     for key, text in texts.items():
-        image.SetMetaData(key, text)
+        image.SetMetaData(key, text.encode("utf-8", "backslashreplace").decode("utf-8"))
     return image, len(arrays)
 
 

@@ -12,6 +12,7 @@ import medseg.io
 from medseg import io
 from medseg.core.errors import InputError, MachineError, UsageError
 from medseg.core.geometry import Geometry
+from medseg.core.labels import Labels
 from medseg.core.volume import LabelMap, Meta, Volume
 from tests.io.dicom_files import write_series
 from tests.strategies import label_maps
@@ -130,3 +131,14 @@ def test_importing_the_door_loads_no_format():
 
 def test_what_is_public_is_there():
     assert all(hasattr(medseg.io, name) for name in medseg.io.__all__)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are not UTF-8")
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd", ".seg.nrrd", ".tif", ".png"])
+def test_names_that_are_not_utf8_are_written_and_read_in_every_format(tmp_path, suffix):
+    shape = (6, 5, 1) if suffix == ".png" else (6, 5, 4)
+    label_map = LabelMap(np.ones(shape, np.uint8), Geometry.from_spacing(shape), Labels({"M\udcfcller": (1,)}))
+    path = tmp_path / "o\udcfct" / f"M\udcfcller{suffix}"
+    io.write(label_map, path)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert (io.read_labels(path).array == 1).all()
