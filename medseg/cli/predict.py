@@ -50,7 +50,7 @@ def command(
         typer.Option("--folds", metavar="0|1|...|all", help="Fold that votes, repeatable; default: all."),
     ] = None,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Also write what was said of each class (large files).")
+        bool, typer.Option("--probabilities", help="Also write the probabilities of the classes (large files).")
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Draw a picture of each mask on its scan.")] = False,
     label: Annotated[

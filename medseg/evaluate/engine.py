@@ -30,7 +30,7 @@ NSD_TOLERANCES_MM = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.
 
 @dataclass(frozen=True, eq=False)
 class Probabilities:
-    """What a network said of each class: `array` (classes, i, j, k) on the pair's grid, `values` (classes,) of them."""
+    """The probabilities of the classes: `array` (classes, i, j, k) on the pair's grid, `values` (classes,) of them."""
 
     array: NDArray[np.floating]
     values: tuple[int, ...]
@@ -55,7 +55,7 @@ class Engine:
         metrics: What to measure; those that need only counts are left to the confusion matrix.
         ignore: The value of the reference that nobody judges.
         connectivity: Neighbours of a voxel in lesions: 6, 18 or 26.
-        probabilities: What was said of each class, where it was saved.
+        probabilities: Those of the classes, where they were saved.
         n_dropped: Boundary elements that were left out because they touch voxels to ignore.
         curves: By label: its reliability curve.
         nsd_curves: By label: NSD at each of `NSD_TOLERANCES_MM`, between the boundaries of the first NSD asked for.

@@ -402,7 +402,7 @@ def _compare(
 def _probabilities(
     facts: Facts, metrics: Collection[Metric], labels: Labels | None
 ) -> tuple[Probabilities | None, tuple[str, ...]]:
-    """What was said of each class, where it was saved and is asked for; or why it cannot be used.
+    """The probabilities of the classes, where they were saved and are asked for; or why they cannot be used.
 
     Raises:
         InputError: The file is damaged, or lies on another grid.

@@ -58,7 +58,7 @@ class PredictOptions:
         max_memory: Bytes that resampling and blending may each hold at a time; what is free by default.
         arithmetic: The type that networks compute in; "auto" times it.
         read: How files are read where that is not as in training.
-        probabilities: Also write CASE_probabilities.nii.gz: what was said of each class, background first.
+        probabilities: Also write CASE_probabilities.nii.gz: that of each class, background first.
         preview: Also draw CASE_preview.png.
         labels: Label of the model → what it is called and coded in what is written.
         overwrite: Do every case again, and replace whatever lies there, also what medseg did not write.

@@ -159,7 +159,7 @@ class Predictor:
         return self._concluded(volume, self.native_classes(self._prepared(volume)), start)
 
     def with_probabilities(self, volume: Volume) -> tuple[Prediction, Volume]:
-        """Segment a volume, and give what was said of each class: (classes, i, j, k) on its grid, background first.
+        """Segment a volume, and give the probability of each class: (classes, i, j, k) on its grid, background first.
 
         The most probable class is the one of the prediction. Takes 4 bytes a voxel and class.
 
