@@ -18,7 +18,7 @@ from medseg.transforms.preprocessing import Preprocessing
 MOST_VOXELS = 2**31
 """Of a patch: its float32 would take 8 GiB for each channel and feature."""
 
-__all__ = ["PLAN_SCHEMA", "Correction", "Plan", "Schedule"]
+__all__ = ["MOST_VOXELS", "PLAN_SCHEMA", "Correction", "Plan", "Schedule"]
 
 PLAN_SCHEMA: Final = "medseg/plan/1"
 

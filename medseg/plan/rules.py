@@ -17,7 +17,7 @@ from medseg.core.errors import PlanError
 from medseg.core.labels import Labels
 from medseg.data.fingerprint import STRIPPED_SHARE, ChannelFacts, Fingerprint
 from medseg.plan.cost import step_gflop
-from medseg.plan.plan import Plan
+from medseg.plan.plan import MOST_VOXELS, Plan
 from medseg.plan.topology import feature_counts, round_up, topology
 from medseg.transforms.preprocessing import ChannelNormalisation, Preprocessing
 
@@ -95,6 +95,8 @@ def make_plan(fingerprint: Fingerprint, config: Config, labels: Labels, device: 
     sizer = _Sizer(fingerprint, config, device, len(fingerprint.channels), len(labels.classes), allowed, axes)
     spacing = _spacing(fingerprint, config, sizer, axes, reasons)
     size = sizer.size(spacing)
+    if prod(size.patch) > MOST_VOXELS:
+        raise PlanError(f"plan.patch is {_sides(size.patch)}: no machine holds so many voxels. Take a smaller one.")
     _own_grids(fingerprint, reasons)
     reasons["patch"] = (
         f"{_sides(size.patch)} voxels see {size.coverage:.0%} of the median case; a step of {size.batch} costs "

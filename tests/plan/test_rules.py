@@ -167,3 +167,8 @@ def test_labels_travel_with_gaps_regions_and_the_ignored():
     made = plan(labels=labels)
     assert made.network.n_classes == 4
     assert made.label_names == labels
+
+
+def test_a_patch_that_no_machine_holds_is_refused():
+    with pytest.raises(PlanError, match="no machine holds so many voxels"):
+        plan(plan={"patch": (4096, 4096, 4096)})
