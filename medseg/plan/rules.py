@@ -88,6 +88,7 @@ def make_plan(fingerprint: Fingerprint, config: Config, labels: Labels, device: 
         PlanError: The configuration asks for what these data cannot give.
     """
     reasons: dict[str, str] = {}
+    _refuse_fine_grid(fingerprint, config)
     dimensions = _dimensions(fingerprint, config, reasons)
     slice_axis = _slice_axis(fingerprint) if dimensions == 2 else None
     axes = [axis for axis in range(3) if axis != slice_axis]
@@ -120,6 +121,24 @@ def make_plan(fingerprint: Fingerprint, config: Config, labels: Labels, device: 
         overlap=config.prediction.overlap,
         reasons=reasons,
     )
+
+
+def _refuse_fine_grid(fingerprint: Fingerprint, config: Config) -> None:
+    """Planning itself takes memory and time by the size of a case on the plan grid.
+
+    Raises:
+        PlanError: The spacing that is asked for makes cases that no machine holds.
+    """
+    asked = config.plan.spacing_mm or ()
+    if len(asked) != 3:
+        return
+    sides = zip(fingerprint.median_shape, fingerprint.median_spacing_mm, asked, strict=True)
+    if prod(n * mm / new for n, mm, new in sides) > 32 * MOST_VOXELS:
+        raise PlanError(
+            f"plan.spacing_mm is {', '.join(f'{mm:g}' for mm in asked)}, but scans have "
+            f"{', '.join(f'{mm:.3g}' for mm in fingerprint.median_spacing_mm)}: no machine holds a case that fine. "
+            "Take a coarser one."
+        )
 
 
 def _dimensions(fingerprint: Fingerprint, config: Config, reasons: dict[str, str]) -> Literal[2, 3]:

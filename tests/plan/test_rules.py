@@ -172,3 +172,8 @@ def test_labels_travel_with_gaps_regions_and_the_ignored():
 def test_a_patch_that_no_machine_holds_is_refused():
     with pytest.raises(PlanError, match="no machine holds so many voxels"):
         plan(plan={"patch": (4096, 4096, 4096)})
+
+
+def test_a_spacing_that_makes_cases_no_machine_holds_is_refused_before_planning():
+    with pytest.raises(PlanError, match="no machine holds a case that fine"):
+        plan(plan={"spacing_mm": (1e-9, 1e-9, 1e-9)})
