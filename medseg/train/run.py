@@ -119,6 +119,8 @@ def _begun(
         folder.fold_dir.mkdir(parents=True, exist_ok=True)
     else:
         setup = yield from _stoppable(set_up(data, options), stop, told)
+        # Before anything is written: a refused run must not look like one that was begun.
+        _refuse_small_disk(setup, folder)
         setup = yield from _stoppable(write_setup(setup, folder), stop, told)
     yield from _logged(_race(setup, folder, begun, stop), folder, told, setup.dataset.root)
 
@@ -560,7 +562,8 @@ def _refuse_small_disk(setup: Setup, folder: RunFolder) -> None:
         if case.case in setup.fold.train:
             sides = zip(case.shape, case.spacing_mm, spacing, strict=True)
             needed += bytes_a_voxel * prod(n * mm / (new or mm) for n, mm, new in sides)
-    free = shutil.disk_usage(folder.root).free
+    root = folder.root.absolute()
+    free = shutil.disk_usage(next(each for each in (root, *root.parents) if each.is_dir())).free
     if needed > free:
         raise MachineError(
             f"The prepared cases of this run need about {in_words(needed)} in {folder.cache}, but the disk has "

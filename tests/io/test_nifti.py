@@ -360,3 +360,12 @@ def test_conventions_of_another_format_do_not_leak(tmp_path):
     meta = Meta("nrrd", header={"n_dims": 2})
     io.write(LabelMap(np.zeros((2, 3, 1), np.uint8), Geometry.from_spacing((2, 3, 1)), meta=meta), tmp_path / "a.nii")
     assert nib.load(tmp_path / "a.nii").shape == (2, 3, 1)
+
+
+@pytest.mark.parametrize("side_mm", [4e-6, 5e-5, 9e-4])
+def test_a_voxel_of_less_than_a_micron_is_refused_for_its_size_and_not_called_unplaced(tmp_path, side_mm):
+    """Its determinant is tiny; that is no reason to say that the codes of its geometries are 0."""
+    affine = np.diag([side_mm, side_mm, side_mm, 1])
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.uint8), affine), tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"has a voxel spacing of .* mm, outside 0\.001…100 mm"):
+        io.read(tmp_path / "a.nii")

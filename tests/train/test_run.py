@@ -225,6 +225,9 @@ def test_a_disk_that_cannot_hold_the_prepared_cases_is_said_at_once(balls, tmp_p
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(MachineError, match=r"need about [\d.]+ [KM]iB in .*cache, but the disk has 1,000 bytes left"):
         list(run(balls, tmp_path / "run", OPTIONS))
+    monkeypatch.undo()
+    assert not (tmp_path / "run" / "plan.json").exists()
+    assert isinstance(next(run(balls, tmp_path / "run", OPTIONS)), Noted), "the same command begins anew"
 
 
 def test_a_fold_that_there_is_not_is_refused_before_any_case_is_read(balls, tmp_path):
