@@ -208,6 +208,15 @@ def test_one_file_with_an_odd_suffix_is_no_channel(tmp_path):
     assert "channels that the data set does not have were left out: old" in told(dataset)
 
 
+def test_images_that_no_case_has_by_name_are_counted(tmp_path):
+    root = paired(tmp_path, suffixes=("-t1", "-t2"))
+    for name in ("new-pd", "new-dw", "loose"):
+        put_image(root / f"images/{name}.nii.gz")
+    assert "3 images belong to no case by name and were left out: loose.nii.gz, new-dw.nii.gz, new-pd.nii.gz" in told(
+        opened(root)
+    )
+
+
 def test_label_maps_may_be_called_masks(tmp_path):
     assert opened(paired(tmp_path, label_suffix="_mask")).ids == ("c_0", "c_1", "c_2")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from medseg import io
 from medseg.core.errors import InputError
-from medseg.data.dataset import Case, Dataset, LabelSource, natural_key, safe_id
+from medseg.data.dataset import Case, Dataset, LabelSource, listed, natural_key, safe_id
 from medseg.data.layouts.ambiguity import Candidates, refuse, refuse_unclear
 from medseg.data.layouts.channels import names_by_looking, numbered_names
 from medseg.data.layouts.numbers import paired_by_number
@@ -98,6 +98,7 @@ def open_folder(root: Path, options: io.ReadOptions) -> Dataset:
         notes=(
             *_number_note(images, label_of),
             *paired.notes,
+            *_unused_note(images, by_case),
             *deeper_note(images, tests),
             *hidden_note(images, labels, tests),
         ),
@@ -177,6 +178,16 @@ def _number_note(images: Scans, label_of: Mapping[str, Sequence[LabelSource]]) -
         called = image.name if image else name
         return (f"Images and label maps were paired by the numbers in their names: {called} with {source.name}.",)
     return ()
+
+
+def _unused_note(images: Scans, by_case: Mapping[str, Channels]) -> tuple[str, ...]:
+    """The note on images that no case has by name: beside case_t1 and case_t2 one called other, or x_pd."""
+    used = {path for files in by_case.values() for path in files.values()}
+    left = [path.name for path in images.paths.values() if path not in used]
+    if not left:
+        return ()
+    are = "1 image belongs" if len(left) == 1 else f"{len(left)} images belong"
+    return (f"{are} to no case by name and {'was' if len(left) == 1 else 'were'} left out: {listed(left)}.",)
 
 
 def _foreign(images: Scans) -> dict[str, dict[str, Path]]:
