@@ -5,7 +5,7 @@ together, and a run that exists is only continued when asked to.
 """
 
 import os
-from collections.abc import Collection, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,11 +15,12 @@ from pydantic import BaseModel, ValidationError
 
 from medseg.config.load import config_to_yaml, load_config
 from medseg.config.schema import Config
-from medseg.core.errors import InputError, MachineError, ModelError, UsageError
+from medseg.core.errors import InputError, MachineError, MedsegError, ModelError, UsageError
 from medseg.core.events import Event, Noted, Warned
 from medseg.core.labels import Labels
 from medseg.core.memory import allowed_bytes
 from medseg.core.words import counted
+from medseg.data.cases import read_case
 from medseg.data.dataset import BadCase, Case, Dataset, listed
 from medseg.data.fingerprint import Fingerprint, measure
 from medseg.data.layouts import open_dataset
@@ -208,7 +209,8 @@ def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Generator[Ev
             f"{len(gone)} cases of this run are no longer in {data} ({', '.join(gone[:5])}). "
             "Give the data set that the run began with."
         )
-    yield from _same_files(folder, dataset, {*chosen.train, *chosen.validation})
+    read = ReadOptions.parse(config.data.read)
+    yield from _same_files(folder, dataset, chosen, read, plan.label_names)
     device = options.device
     if device == "auto" and plan.schedule is not None:
         device = plan.schedule.device
@@ -225,13 +227,18 @@ def resume(data: Path, folder: RunFolder, options: TrainOptions) -> Generator[Ev
         fingerprint=fingerprint,
         plan=plan,
         config=config,
-        read=ReadOptions.parse(config.data.read),
+        read=read,
         device=resolve_device(device),
     )
 
 
-def _same_files(folder: RunFolder, dataset: Dataset, needed: Collection[str]) -> Generator[Event, None, None]:
+def _same_files(
+    folder: RunFolder, dataset: Dataset, chosen: Fold, read: ReadOptions, labels: Labels
+) -> Generator[Event, None, None]:
     """Refuse files that changed since the run began: it would learn one thing and be judged by another.
+
+    A held-out case that cannot be read now (a share that is gone for a moment) is told: if it is not back at the end it
+    counts as failed there.
 
     Raises:
         InputError: With the cases and what of them changed.
@@ -244,12 +251,18 @@ def _same_files(folder: RunFolder, dataset: Dataset, needed: Collection[str]) ->
         save_record((yield from _recorded(dataset)), folder.files)
         return
     record = load_record(folder.files)
-    changed = {
-        case.id: record.cases[case.id].changed(case) if case.id in record.cases else ("all",)
-        for case in dataset.cases
-        if case.id in needed
+    needed = [case for case in dataset.cases if case.id in {*chosen.train, *chosen.validation}]
+    changed = {case.id: record.cases[case.id].changed(case) if case.id in record.cases else ("all",) for case in needed}
+    unreadable = {
+        case.id: reason
+        for case in needed
+        if changed[case.id] and case.id not in chosen.train and (reason := _why_unreadable(case, read, labels))
     }
-    told = [f"{case} ({', '.join(roles)})" for case, roles in changed.items() if roles]
+    yield from (
+        Warned(f"Held-out case {case} cannot be read now, and counts as failed if it stays so: {reason}")
+        for case, reason in unreadable.items()
+    )
+    told = [f"{case} ({', '.join(roles)})" for case, roles in changed.items() if roles and case not in unreadable]
     if told:
         raise InputError(
             f"{counted(len(told), 'case')} of this run {'has' if len(told) == 1 else 'have'} changed since it began: "
@@ -261,6 +274,15 @@ def _same_files(folder: RunFolder, dataset: Dataset, needed: Collection[str]) ->
             f"{counted(len(added), 'case')} {'was' if len(added) == 1 else 'were'} added since this run began "
             f"({listed(added)}); it goes on without. To train on them, begin a run in another folder."
         )
+
+
+def _why_unreadable(case: Case, read: ReadOptions, labels: Labels) -> str | None:
+    """Why a case cannot be read; None where it can."""
+    try:
+        read_case(case, labels, read)
+    except MedsegError as error:
+        return str(error)
+    return None
 
 
 def _recorded(dataset: Dataset) -> Generator[Event, None, FilesRecord]:

@@ -332,6 +332,17 @@ def test_cases_that_changed_are_refused_by_name_and_added_ones_are_told(stopped,
         list(run(data, folder, replace(OPTIONS, resume=True)))
 
 
+def test_a_held_out_case_that_cannot_be_read_on_resuming_fails_at_the_end_and_not_before(stopped, balls, tmp_path):
+    data = shutil.copytree(balls, tmp_path / "data")
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    held_out = json.loads((folder / "splits.json").read_text())["folds"][0]["validation"][0]
+    (data / f"images/{held_out}.nii.gz").write_bytes(b"spoilt")
+    events = list(run(data, folder, replace(OPTIONS, resume=True)))
+    assert any(f"Held-out case {held_out} cannot be read now" in e.text for e in events if isinstance(e, Warned))
+    assert [e.case for e in events if isinstance(e, CaseFailed)] == [held_out]
+    assert (folder / "model/model.json").is_file()
+
+
 def test_a_run_of_an_older_medseg_goes_on_with_a_word_and_is_recorded_then(trained, stopped, balls, tmp_path):
     folder = shutil.copytree(stopped, tmp_path / "run")
     (folder / "files.json").unlink()
