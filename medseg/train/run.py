@@ -516,7 +516,7 @@ def _keep_model(run: _Run, metrics: dict[str, Any]) -> None:
 def _facts(run: _Run) -> dict[str, Any]:
     return {
         "steps": run.race.step,
-        "pflop": round(run.race.step * run.schedule.step_gflop / 1e6, 5),
+        "pflop": round(run.race.step * run.schedule.step_gflop / 1e6, 9),
         "training_s": round(run.race.training_s, 1),
         "arithmetic": str(run.learner.arithmetic),
         "device": run.setup.device.type,
