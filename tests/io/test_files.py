@@ -172,7 +172,12 @@ def test_json_comes_back_with_its_keys_in_order(tmp_path_factory, content):
     assert json.dumps(found) == json.dumps(content)
 
 
-@given(st.text(st.characters(categories=["Cs", "Ll", "Po", "Cc"])))
+def _has_no_whole_pair(text):
+    """Two halves that make a character are that character to JSON, and to every file system."""
+    return text == text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+@given(st.text(st.characters(categories=["Cs", "Ll", "Po", "Cc"])).filter(_has_no_whole_pair))
 def test_halves_of_characters_are_escaped_in_text_and_come_back_from_json(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("json") / "a.json"
     write_json(path, {text: [text]})
