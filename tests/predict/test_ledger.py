@@ -52,7 +52,10 @@ def killed(ledger, dead_pid):
         first, *rest = path.read_text().splitlines()
         facts, stat = json.loads(first), path.stat()
         if facts.get("of", ledger._presence.path.name) == ledger._presence.path.name:
-            path.write_text("\n".join([json.dumps({**facts, "pid": dead_pid}), *rest, ""]))
+            # Of the same length: who reads along remembers how many bytes it has read.
+            line = json.dumps({**facts, "pid": dead_pid}, separators=(",", ":")).ljust(len(first))
+            assert len(line) == len(first)
+            path.write_text("\n".join([line, *rest, ""]))
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
