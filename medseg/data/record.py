@@ -15,7 +15,7 @@ from medseg.core.errors import InputError, MedsegError
 from medseg.core.events import CaseRead
 from medseg.data.dataset import Case
 from medseg.io.files import read_json, write_json
-from medseg.io.parts import image_digest, parts
+from medseg.io.parts import image_digest, on_disk, parts
 
 __all__ = ["RECORD_SCHEMA", "CaseRecord", "FilesRecord", "load_record", "record_of", "save_record"]
 
@@ -55,7 +55,7 @@ class CaseRecord(BaseModel):
             files, size, modified_ns = _status(path)
             if (files, size) != (before.files, before.bytes):
                 return True
-            return modified_ns != before.modified_ns and image_digest(_existing(path)) != before.sha256
+            return modified_ns != before.modified_ns and image_digest(on_disk(path)) != before.sha256
         except (OSError, MedsegError):
             return True
 
@@ -119,17 +119,12 @@ def _source(path: Path) -> SourceRecord:
         files, size, modified_ns = _status(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    return SourceRecord(files=files, bytes=size, modified_ns=modified_ns, sha256=image_digest(_existing(path)))
-
-
-def _existing(path: Path) -> Path:
-    """What lies on the disk: of a path into an archive, the archive."""
-    return next((each for each in (path, *path.parents) if each.exists()), path)
+    return SourceRecord(files=files, bytes=size, modified_ns=modified_ns, sha256=image_digest(on_disk(path)))
 
 
 def _status(path: Path) -> tuple[int, int, int]:
     """How many files a source has, their bytes, and the latest time (ns) at which one was changed."""
-    source = _existing(path)
+    source = on_disk(path)
     if source.is_dir():
         files = [each for each in source.rglob("*") if each.is_file() and not each.name.startswith(".")]
     else:

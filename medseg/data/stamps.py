@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from medseg.data.dataset import Case
-from medseg.io.parts import parts
+from medseg.io.parts import on_disk, parts
 
 __all__ = ["stamp_of"]
 
@@ -26,7 +26,7 @@ def stamp_of(case: Case) -> str:
 
 def _lines(path: Path) -> Iterator[str]:
     """Name, size and time of each file that a source consists of."""
-    source = next((each for each in (path, *path.parents) if each.exists()), path)  # in an archive: the archive
+    source = on_disk(path)
     if source.is_dir():
         files = sorted(each for each in source.rglob("*") if each.is_file())
     else:

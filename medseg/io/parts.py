@@ -12,7 +12,7 @@ from medseg.io.kinds import suffix_of
 from medseg.io.pairs import main_file, voxels_beside
 from medseg.io.text_headers import read_text_header
 
-__all__ = ["image_digest", "parts"]
+__all__ = ["image_digest", "on_disk", "parts"]
 
 _TEXT_HEADERS = (".mhd", ".nhdr", ".mha", ".nrrd", ".seg.nrrd")
 
@@ -32,6 +32,11 @@ def parts(path: Path | str) -> tuple[Path, ...]:
         except (MedsegError, OSError):
             return (path,)
     return (path,)
+
+
+def on_disk(path: Path) -> Path:
+    """What lies on the disk of a path: itself, or the archive that it leads into; itself where nothing is there."""
+    return next((each for each in (path, *path.parents) if each.exists()), path)
 
 
 def image_digest(path: Path | str) -> str:

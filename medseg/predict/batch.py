@@ -167,17 +167,17 @@ class _Work:
         refuse_folder(self.out / "predictions.json")
         self.ledger = Ledger(self.out, self.model.digest)
         if not self.options.overwrite:
-            refuse_foreign(self.ledger, names, self._is_current)
+            by_id = {case.id: case for case in self.cases}
+            refuse_foreign(self.ledger, names, lambda case_id: self._is_current(by_id[case_id]))
         self.ledger.open()
 
-    def _is_current(self, case_id: str) -> bool:
+    def _is_current(self, case: Case) -> bool:
         """Whether a case needs no work; its files are read only if it might be so."""
-        case = next(case for case in self.cases if case.id == case_id)
-        record = None if self.ledger is None else self.ledger.record_of(case_id)
+        record = None if self.ledger is None else self.ledger.record_of(case.id)
         if self.ledger is None or record is None or not self.ledger.is_of(record, self.how(case)):
             return False
         try:
-            return self.ledger.current(case_id, input_digest(case), self.how(case)) is not None
+            return self.ledger.current(case.id, input_digest(case), self.how(case)) is not None
         except MedsegError:
             return False
 
